@@ -1,0 +1,1 @@
+"""The contract of the two routines: clauses, expectations, verdicts. Pure, no input or output."""

@@ -1,0 +1,1 @@
+"""The test driver and its client: build, deploy, session."""

@@ -1,0 +1,1 @@
+"""Ways into a guest, and what is said there."""

@@ -1,0 +1,1 @@
+"""Making guests, and the store that keeps them."""

@@ -1,0 +1,1 @@
+"""The PMU probe: what PMU is really there."""

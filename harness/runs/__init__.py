@@ -1,0 +1,1 @@
+"""Executing a matrix and recording what was seen."""
