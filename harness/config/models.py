@@ -1,0 +1,130 @@
+"""Frozen models of what the user configures: a guest definition, and one cell of a matrix."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Model(BaseModel):
+    """Base of every configured thing: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Arch(StrEnum):
+    """Guest architecture, in QEMU's words."""
+
+    X86_64 = "x86_64"
+    AARCH64 = "aarch64"
+
+
+class Accel(StrEnum):
+    """Accelerator; `auto` is decided by proof: the PMU probe has to answer under KVM within a deadline."""
+
+    AUTO = "auto"
+    KVM = "kvm"
+    TCG = "tcg"
+
+
+class Generation(StrEnum):
+    """Generation of the contract: `exclusive` before Windows 10 1903 (build 18362), `shared` from then on."""
+
+    EXCLUSIVE = "exclusive"
+    SHARED = "shared"
+
+
+class WithoutPmu(StrEnum):
+    """What the reference HAL answers on a machine without a PMU."""
+
+    GRANT = "grant"
+    REFUSE = "refuse"
+
+
+class GuestKind(StrEnum):
+    """What the guest really is. A Wine guest is never called Windows."""
+
+    WINDOWS = "windows"
+    WINE = "wine"
+
+
+class HalKind(StrEnum):
+    """Whose routines are called: the system's own, or our model of the documentation."""
+
+    SYSTEM = "system"
+    REFERENCE = "reference"
+
+
+class Start(StrEnum):
+    """How the VM starts."""
+
+    COLD = "cold"
+
+
+class HalSettings(Model):
+    """Settings of the reference HAL for one cell; `defect` breaks it on purpose, by a name it knows."""
+
+    generation: Generation = Generation.SHARED
+    without_pmu: WithoutPmu = WithoutPmu.GRANT
+    defect: str | None = None
+
+
+class Cell(Model):
+    """One VM configuration. `guest` names a guest definition; None is a cell that only runs the PMU probe."""
+
+    id: str
+    guest: str | None = "embedded"
+    arch: Arch = Arch.X86_64
+    accel: Accel = Accel.AUTO
+    machine: str = "q35"
+    cpu: str = "max"
+    pmu: bool = True
+    smp: int = Field(default=2, ge=1, le=256)
+    memory_mib: int = Field(default=512, ge=64, le=1 << 20)
+    start: Start = Start.COLD
+    hal: HalSettings = HalSettings()
+
+    @property
+    def cpu_string(self) -> str:
+        """What goes behind QEMU's -cpu: the model with its flags, and the PMU asked for by name."""
+        return f"{self.cpu},pmu={'on' if self.pmu else 'off'}"
+
+
+class SshLane(Model):
+    """How to log in: the user, and the port that sshd listens on in the guest."""
+
+    user: str = "Administrator"
+    port: int = 22
+
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class GuestTimeouts(Model):
+    """Deadlines in seconds for each phase of getting into the guest."""
+
+    banner_s: Seconds = 90.0
+    login_s: Seconds = 60.0
+    client_s: Seconds = 60.0
+
+
+class GuestDefinition(Model):
+    """A guest as data (images/guests/NAME.yaml): what it is, which devices it wants, how to get in."""
+
+    name: str
+    title: str
+    kind: GuestKind
+    hal: HalKind
+    arch: Arch
+    recipe: str
+    machine: str
+    disk_device: str = "virtio-blk-pci"
+    net_device: str = "virtio-net-pci"
+    devices: tuple[str, ...] = ()
+    tcg_cpu_flags: tuple[str, ...] = ()
+    ssh: SshLane = SshLane()
+    drop_folder: str = r"C:\halpmc"
+    service_group: str = "halpmc"
+    timeouts: GuestTimeouts = GuestTimeouts()

@@ -1,0 +1,140 @@
+"""The form of a matrix file: its keys and the types of their values; the JSON Schema for editors."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from typing_extensions import TypedDict
+
+from harness.config.models import Accel, Arch, Generation, Model, Start, WithoutPmu
+
+ID_PATTERN = r"^[a-z0-9][a-z0-9+._-]{0,119}$"
+"""Cell ids are folder names, arguments of pytest -k and words of a shell line."""
+
+PROBE_ONLY = "none"
+"""The guest of a cell that runs the PMU probe and nothing else."""
+
+_QEMU_OPTIONS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(,[+-]?[A-Za-z0-9._-]+(=[A-Za-z0-9._:+/-]+)?)*")
+
+
+def _on_off(value: Any) -> Any:
+    """YAML 1.1 reads on and off as booleans, YAML 1.2 as text: both are meant."""
+    if isinstance(value, str):
+        value = {"on": True, "off": False}.get(value.lower(), value)
+    if not isinstance(value, bool):
+        raise ValueError(f"must be on or off, not {value!r}")  # noqa: TRY004 - pydantic wants a ValueError
+    return value
+
+
+def _qemu_options(value: str) -> str:
+    if not _QEMU_OPTIONS.fullmatch(value):
+        raise ValueError(f"{value!r} is not a model with flags such as 'Nehalem,+rdrand' (no spaces)")
+    return value
+
+
+def _without_pmu_flag(value: str) -> str:
+    if any(re.split(r"=", flag.lstrip("+-"))[0] == "pmu" for flag in value.split(",")[1:]):
+        raise ValueError(f"{value!r} sets the PMU by a flag; use the key pmu instead")
+    return value
+
+
+def _cell_id(value: str) -> str:
+    if not re.fullmatch(ID_PATTERN, value):
+        raise ValueError(
+            f"{value!r} is not an id: small letters, digits and + . _ -, at most 120, "
+            "beginning with a letter or a digit"
+        )
+    return value
+
+
+OnOff = Annotated[
+    bool, BeforeValidator(_on_off), WithJsonSchema({"anyOf": [{"type": "boolean"}, {"enum": ["on", "off"]}]})
+]
+GuestName = Annotated[
+    str, Field(min_length=1, description="A guest definition, or none: the PMU probe only.")
+]
+Machine = Annotated[str, AfterValidator(_qemu_options), Field(description="QEMU machine type, such as q35.")]
+Cpu = Annotated[
+    str,
+    AfterValidator(_qemu_options),
+    AfterValidator(_without_pmu_flag),
+    Field(description="QEMU CPU model with its flags, without pmu, which is a key of its own."),
+]
+Smp = Annotated[int, Field(ge=1, le=256, description="Number of virtual CPUs.")]
+MemoryMib = Annotated[int, Field(ge=64, le=1 << 20, description="Memory in MiB.")]
+Id = Annotated[str, AfterValidator(_cell_id), WithJsonSchema({"type": "string", "pattern": ID_PATTERN})]
+NonEmpty = Field(min_length=1)
+
+_CLOSED = ConfigDict(extra="forbid")
+
+
+class Settings(TypedDict, total=False):
+    """Settings of cells: the keys of a cell and, flattened, of the reference HAL."""
+
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]
+
+    guest: GuestName
+    arch: Arch
+    accel: Accel
+    machine: Machine
+    cpu: Cpu
+    pmu: OnOff
+    smp: Smp
+    memory_mib: MemoryMib
+    start: Start
+    generation: Generation
+    without_pmu: WithoutPmu
+    defect: str | None
+
+
+class Axes(TypedDict, total=False):
+    """The values of each axis. Cells are all combinations; their ids name the axes in the written order."""
+
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]
+
+    guest: Annotated[tuple[GuestName, ...], NonEmpty]
+    arch: Annotated[tuple[Arch, ...], NonEmpty]
+    accel: Annotated[tuple[Accel, ...], NonEmpty]
+    machine: Annotated[tuple[Machine, ...], NonEmpty]
+    cpu: Annotated[tuple[Cpu, ...], NonEmpty]
+    pmu: Annotated[tuple[OnOff, ...], NonEmpty]
+    smp: Annotated[tuple[Smp, ...], NonEmpty]
+    memory_mib: Annotated[tuple[MemoryMib, ...], NonEmpty]
+    start: Annotated[tuple[Start, ...], NonEmpty]
+    generation: Annotated[tuple[Generation, ...], NonEmpty]
+    without_pmu: Annotated[tuple[WithoutPmu, ...], NonEmpty]
+    defect: Annotated[tuple[str | None, ...], NonEmpty]
+
+
+class Include(Settings, total=False):
+    """A cell beside the combinations: the defaults, changed as written here; it may bring its own id."""
+
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]
+
+    id: Id
+
+
+class Exclude(Model):
+    """Combinations that are left out: those where every setting of `when` has the given value."""
+
+    when: Annotated[Settings, NonEmpty]
+    reason: Annotated[str, Field(min_length=1, description="Why; every report shows it.")]
+
+
+class MatrixFile(Model):
+    """A matrix of VM configurations: axes that expand to cells, with exclusions that carry their reason."""
+
+    schema_version: Literal[1] = Field(alias="schema", description="Version of this format.")
+    name: Id = Field(description="Name of the matrix; part of the name of the folder of its runs.")
+    defaults: Settings = Settings()
+    axes: Axes = Axes()
+    exclude: tuple[Exclude, ...] = ()
+    include: tuple[Include, ...] = ()
+
+
+def matrix_json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a matrix file, for editors and other tools."""
+    schema = MatrixFile.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "halpmc matrix"}

@@ -1,0 +1,70 @@
+"""What the PMU probe answers. The JSON keys are a public interface."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.config.models import Accel, Arch
+
+
+class PmuVerdict(StrEnum):
+    """`absent`: nothing advertised, nothing counts; `dead`: advertised, but nothing counts."""
+
+    ABSENT = "absent"
+    DEAD = "dead"
+    COUNTING = "counting"
+
+
+class CounterState(StrEnum):
+    """What one counter did while a known loop ran."""
+
+    COUNTING = "counting"
+    DEAD = "dead"
+    FAULTED = "faulted"
+
+
+class Counter(BaseModel):
+    """One counter: its name (gp0, fixed1, cycle, event3), what it was told to count, and what it showed.
+
+    `count` is the difference over a loop of `loop` iterations (10 instructions each), and for event sw-incr
+    over 5 software events. `fault` is the code of the first fault as hexadecimal text (on x86 the exception
+    vector, on aarch64 ESR_EL1), or None.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    event: str
+    state: CounterState
+    count: int
+    loop: int
+    fault: str | None = None
+
+
+class ProbeAnswer(BaseModel):
+    """The answer of one probe run with the accelerator, machine and CPU string of a cell.
+
+    `interface` is intel-arch, amd, amd-v2, pmuv3 or none; `advertised` holds the raw ID registers by name, as
+    hexadecimal text; `general_counters` and `fixed_counters` are those advertised (AMD's four legacy counters
+    never are); `counters` has one entry per counter and event, without a PMU they are observations only. All
+    of it is about the boot CPU. `elapsed_s` is from process start to answer.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = 1
+    arch: Arch
+    accel: Accel
+    machine: str
+    cpu: str
+    verdict: PmuVerdict
+    interface: str
+    version: int
+    general_counters: int
+    fixed_counters: int
+    counters: tuple[Counter, ...]
+    advertised: dict[str, str]
+    elapsed_s: float
+    qemu_version: str

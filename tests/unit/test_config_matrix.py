@@ -1,0 +1,217 @@
+"""Expansion of matrices: which cells, under which ids."""
+
+from __future__ import annotations
+
+import random
+import re
+import string
+import time
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.config.ids import word
+from harness.config.load import load_matrix, matrix_json_schema
+from harness.config.matrix import Matrix
+from harness.config.models import Accel, Arch, Cell, Generation, HalSettings, Start, WithoutPmu
+from harness.config.schema import Axes, Include, Settings
+from harness.paths import project_root
+
+DEMO = project_root() / "ci" / "matrices" / "demo.yaml"
+SAFE_ID = re.compile(r"[a-z0-9][a-z0-9+._-]*")
+
+
+@pytest.fixture(scope="session")
+def guests(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("guests")
+    for name, arch, machine in (("embedded", "x86_64", "q35"), ("arm", "aarch64", "virt")):
+        (folder / f"{name}.yaml").write_text(
+            f"name: {name}\ntitle: t\nkind: wine\nhal: reference\n"
+            f"arch: {arch}\nrecipe: r\nmachine: {machine}\n"
+        )
+    return folder
+
+
+@pytest.fixture
+def load(tmp_path: Path, guests: Path) -> Any:
+    def load_text(body: str) -> Matrix:
+        path = tmp_path / "m.yaml"
+        path.write_text("schema: 1\nname: t\n" + body)
+        return load_matrix(path, guests)
+
+    return load_text
+
+
+def ids(matrix: Matrix) -> list[str]:
+    return [cell.id for cell in matrix.cells]
+
+
+def test_demo_matrix(guests: Path) -> None:
+    matrix = load_matrix(DEMO, guests)
+    assert len(matrix.cells) == 18
+    assert matrix.excluded == ()
+    assert "embedded-nehalem+rdrand-pmu_on-exclusive-grant" in ids(matrix)
+    by_id = {cell.id: cell for cell in matrix.cells}
+    probe = by_id["aarch64-probe-pmu_off"]
+    assert (probe.guest, probe.arch, probe.machine, probe.cpu_string) == (
+        None,
+        Arch.AARCH64,
+        "virt",
+        "max,pmu=off",
+    )
+    cell = by_id["embedded-max-pmu_on-shared-refuse"]
+    assert cell == Cell(
+        id=cell.id,
+        guest="embedded",
+        cpu="max",
+        pmu=True,
+        accel=Accel.AUTO,
+        start=Start.COLD,
+        hal=HalSettings(generation=Generation.SHARED, without_pmu=WithoutPmu.REFUSE),
+    )
+
+
+def test_demo_matrix_is_valid_for_editors() -> None:
+    schema = matrix_json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(yaml.safe_load(DEMO.read_text()), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"schema": 1, "name": "t", "axes": {"cpus": ["max"]}}, schema)
+
+
+def test_path_and_hash_are_kept(load: Any, tmp_path: Path) -> None:
+    first, second = load("axes: {smp: [1]}\n"), load("axes: {smp: [1]}\n# changed\n")
+    assert first.path == tmp_path / "m.yaml"
+    assert len(first.sha256) == 64
+    assert first.sha256 != second.sha256
+    assert first.cells == second.cells
+
+
+def test_ids_name_the_axes_in_their_declared_order(load: Any) -> None:
+    assert ids(load("axes: {smp: [2], pmu: ['off'], cpu: [max]}\n")) == ["embedded-smp_2-pmu_off-max"]
+    assert ids(load("axes: {cpu: [max], pmu: [OFF], smp: [2]}\n")) == ["embedded-max-pmu_off-smp_2"]
+
+
+def test_a_guest_axis_is_named_once(load: Any) -> None:
+    assert ids(load("axes: {cpu: [max], guest: [none, embedded]}\n")) == ["embedded-max", "probe-max"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("cpu", "Nehalem,+rdrand", "nehalem+rdrand"),
+        ("cpu", "max,smap=off", "max.smap_off"),
+        ("cpu", "Skylake-Client-v3,-hle", "skylake-client-v3-hle"),
+        ("pmu", True, "pmu_on"),
+        ("pmu", False, "pmu_off"),
+        ("smp", 4, "smp_4"),
+        ("memory_mib", 512, "mem_512"),
+        ("machine", "virt,gic-version=3", "virt.gic-version_3"),
+        ("generation", Generation.SHARED, "shared"),
+        ("defect", None, "defect_none"),
+        ("guest", "none", "probe"),
+    ],
+)
+def test_words_of_ids(key: str, value: object, expected: str) -> None:
+    assert word(key, value) == expected
+
+
+def test_machine_and_arch_come_from_the_guest_unless_written(load: Any) -> None:
+    cells = load(
+        "include:\n"
+        "  - {id: a, guest: arm}\n"
+        "  - {id: b, guest: arm, machine: 'virt,gic-version=3'}\n"
+        "  - {id: c, guest: none}\n"
+        "  - {id: d, guest: none, arch: aarch64}\n"
+    ).cells
+    assert [(cell.arch, cell.machine) for cell in cells] == [
+        (Arch.AARCH64, "virt"),
+        (Arch.AARCH64, "virt,gic-version=3"),
+        (Arch.X86_64, "q35"),
+        (Arch.AARCH64, "virt"),
+    ]
+
+
+def test_exclusions_keep_their_reason_and_spare_inclusions(load: Any) -> None:
+    matrix = load(
+        "axes: {cpu: [max, host], pmu: [on, off]}\n"
+        "exclude:\n"
+        "  - {when: {cpu: max, pmu: on}, reason: first}\n"
+        "  - {when: {pmu: on}, reason: second}\n"
+        "include: [{id: again, cpu: max, pmu: on}]\n"
+    )
+    assert ids(matrix) == ["again", "embedded-host-pmu_off", "embedded-max-pmu_off"]
+    assert matrix.excluded == (("embedded-host-pmu_on", "second"), ("embedded-max-pmu_on", "first"))
+
+
+def test_exclusions_see_defaults_and_what_the_guest_fills_in(load: Any) -> None:
+    matrix = load(
+        "axes: {guest: [embedded, arm]}\n"
+        "exclude: [{when: {machine: virt, smp: 2, generation: shared}, reason: x}]\n"
+    )
+    assert ids(matrix) == ["embedded"]
+
+
+def test_an_include_changes_the_defaults(load: Any) -> None:
+    (cell,) = load("defaults: {smp: 4, cpu: host}\ninclude: [{cpu: max, defect: double-free}]\n").cells
+    assert cell.id == "embedded-max-defect_double-free"
+    assert (cell.smp, cell.cpu, cell.hal.defect) == (4, "max", "double-free")
+
+
+def test_keys_of_the_file_are_those_of_a_cell() -> None:
+    keys = (set(Cell.model_fields) | set(HalSettings.model_fields)) - {"id", "hal"}
+    assert set(Settings.__annotations__) == keys
+    assert set(Axes.__annotations__) == keys
+    assert set(Include.__annotations__) - {"id"} <= keys
+
+
+VALUES: dict[str, list[Any]] = {
+    "cpu": ["max", "host", "Nehalem,+rdrand", "EPYC-v4", "max,smap=off"],
+    "pmu": [True, False],
+    "smp": [1, 2, 16],
+    "memory_mib": [512, 1024],
+    "accel": ["auto", "kvm", "tcg"],
+    "generation": ["exclusive", "shared"],
+    "without_pmu": ["grant", "refuse"],
+    "defect": [None, "x"],
+    "guest": ["embedded", "none"],
+}
+axes_strategy = st.permutations(sorted(VALUES)).flatmap(
+    lambda order: st.integers(1, 4).flatmap(
+        lambda n: st.fixed_dictionaries(
+            {key: st.lists(st.sampled_from(VALUES[key]), min_size=1, unique=True) for key in order[:n]}
+        )
+    )
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(axes=axes_strategy, seed=st.integers(0, 99))
+def test_ids_are_unique_sorted_safe_and_independent_of_the_order_of_values(
+    axes: dict[str, list[Any]], seed: int, guests: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    shuffled = {key: random.Random(seed).sample(values, len(values)) for key, values in axes.items()}  # noqa: S311
+    found = []
+    for chosen in (axes, shuffled):
+        path = tmp_path_factory.getbasetemp() / "any-matrix.yaml"
+        path.write_text(yaml.safe_dump({"schema": 1, "name": "t", "axes": chosen}, sort_keys=False))
+        found.append(load_matrix(path, guests).cells)
+    first, second = found
+    names = [cell.id for cell in first]
+    assert names == sorted(set(names))
+    assert first == second
+    assert all(SAFE_ID.fullmatch(name) for name in names)
+    assert set("".join(names)) <= set(string.ascii_lowercase + string.digits + "+._-")
+
+
+def test_ten_thousand_cells_within_two_seconds(load: Any) -> None:
+    started = time.process_time()
+    matrix = load(f"axes: {{smp: {list(range(1, 101))}, memory_mib: {list(range(64, 164))}}}\n")
+    elapsed = time.process_time() - started
+    assert len(matrix.cells) == 10_000
+    assert elapsed <= 2.0, f"{elapsed:.2f} s"

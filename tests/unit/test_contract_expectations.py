@@ -1,0 +1,280 @@
+"""Judgement of single calls, and of the PMU that the guest sees: observations and their outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pytest
+
+from harness.config.models import Accel, Arch, Cell, Generation
+from harness.contract import expectations as e
+from harness.contract import presence as p
+from harness.contract.judgement import Judgement
+from harness.contract.observations import Call
+from harness.contract.outcomes import Outcome
+from harness.errors import DriverError
+from harness.probe.models import PmuVerdict, ProbeAnswer
+
+PASS, FAIL, SKIP, RECORDED = Outcome.PASS, Outcome.FAIL, Outcome.SKIPPED, Outcome.RECORDED
+SHARED, EXCLUSIVE = Generation.SHARED, Generation.EXCLUSIVE
+POISON = 0xAAAA_AAAA_AAAA_AAAA
+
+GRANTED = Call(status=0, handle=0x1010, written=True)
+REFUSED = Call(status=0xC000009A, handle=0, written=True)
+INVALID = Call(status=0xC000000D, handle=POISON)
+UNSUPPORTED = Call(status=0xC00000BB, handle=0, written=True)
+ODD = Call(status=0xC0000008, handle=POISON)
+SUCCESS_UNWRITTEN = Call(status=0, handle=POISON)
+SUCCESS_NULL = Call(status=0, handle=0, written=True)
+REFUSED_UNWRITTEN = Call(status=0xC000009A, handle=POISON)
+REFUSED_WITH_HANDLE = Call(status=0xC000009A, handle=0x1010, written=True)
+
+
+def check(judgement: Judgement, outcome: Outcome, *words: str) -> None:
+    assert judgement.outcome is outcome, judgement
+    for word in words:
+        assert word in judgement.reason
+    assert "\n" not in judgement.reason
+    assert bool(judgement.because) is (outcome is FAIL)
+
+
+@pytest.mark.parametrize(
+    ("present", "outcome", "words"),
+    [
+        ((True, True), PASS, ""),
+        ((False, True), FAIL, "HalAllocateHardwareCounters"),
+        ((True, False), FAIL, "HalFreeHardwareCounters"),
+        ((False, False), FAIL, "HalAllocateHardwareCounters and HalFreeHardwareCounters"),
+    ],
+)
+def test_presence(present: tuple[bool, bool], outcome: Outcome, words: str) -> None:
+    check(e.judge_presence(*present), outcome, words)
+
+
+@pytest.mark.parametrize(
+    ("call", "generation", "outcome", "words"),
+    [
+        (GRANTED, SHARED, PASS, "0x1010"),
+        (SUCCESS_NULL, SHARED, FAIL, "the handle cell holds NULL"),
+        (SUCCESS_UNWRITTEN, SHARED, FAIL, "the handle cell was not written"),
+        (REFUSED, EXCLUSIVE, PASS, "STATUS_INSUFFICIENT_RESOURCES (0xC000009A)"),
+        (REFUSED_UNWRITTEN, EXCLUSIVE, FAIL, "expected NULL"),
+        (REFUSED_WITH_HANDLE, EXCLUSIVE, FAIL, "holds 0x1010"),
+        (INVALID, EXCLUSIVE, PASS, "STATUS_INVALID_PARAMETER"),
+        (UNSUPPORTED, SHARED, PASS, "STATUS_NOT_SUPPORTED"),
+        (UNSUPPORTED, EXCLUSIVE, FAIL, "STATUS_NOT_SUPPORTED"),
+        (ODD, SHARED, FAIL, "STATUS_INVALID_HANDLE (0xC0000008)"),
+    ],
+)
+def test_first_allocate(call: Call, generation: Generation, outcome: Outcome, words: str) -> None:
+    check(e.judge_first_allocate(call, generation), outcome, words)
+
+
+@pytest.mark.parametrize(
+    ("call", "outcome", "words"),
+    [
+        (REFUSED, PASS, ""),
+        (GRANTED, FAIL, "two owners at once"),
+        (INVALID, FAIL, "expected STATUS_INSUFFICIENT_RESOURCES (0xC000009A), got STATUS_INVALID_PARAMETER"),
+        (REFUSED_UNWRITTEN, FAIL, "not written"),
+        (replace(REFUSED, written=False), FAIL, "not written"),
+        (REFUSED_WITH_HANDLE, FAIL, "expected NULL"),
+    ],
+)
+def test_refused_while_held(call: Call, outcome: Outcome, words: str) -> None:
+    check(e.judge_refused_while_held(call), outcome, words)
+    check(e.judge_refused_while_held(call, "SHARE-3", "the whole PMU"), outcome, words, "the whole PMU")
+
+
+def test_skip_unless_granted() -> None:
+    assert e.skip_unless_granted(GRANTED) is None
+    judgement = e.skip_unless_granted(REFUSED)
+    assert judgement is not None
+    check(judgement, SKIP, "STATUS_INSUFFICIENT_RESOURCES")
+
+
+def test_pinned() -> None:
+    check(e.judge_pinned({0: REFUSED, 1: replace(REFUSED, cpu=1)}), PASS, "CPU 0", "CPU 1")
+    check(e.judge_pinned({0: REFUSED, 1: replace(GRANTED, cpu=1)}), FAIL, "on CPU 1")
+    with pytest.raises(DriverError, match="told to call on CPU 1 and called on CPU 0"):
+        e.judge_pinned({1: REFUSED})
+    with pytest.raises(DriverError):
+        e.judge_pinned({})
+
+
+def test_only_documented_statuses() -> None:
+    check(e.judge_documented([GRANTED, REFUSED, INVALID], [GRANTED, INVALID], EXCLUSIVE), PASS)
+    check(e.judge_documented([UNSUPPORTED], [], SHARED), PASS)
+    check(e.judge_documented([UNSUPPORTED], [], EXCLUSIVE), FAIL, "HalAllocateHardwareCounters returned")
+    check(e.judge_documented([], [REFUSED], SHARED), FAIL, "HalFreeHardwareCounters returned STATUS_INSUFF")
+
+
+def test_handle_on_error_is_recorded() -> None:
+    check(e.record_handle_on_error(INVALID), RECORDED, "STATUS_INVALID_PARAMETER", "not written")
+    check(e.record_handle_on_error(UNSUPPORTED), RECORDED, "NULL")
+    check(e.record_handle_on_error(REFUSED), SKIP)
+    check(e.record_handle_on_error(GRANTED), SKIP)
+
+
+def test_parameters() -> None:
+    check(e.judge_not_granted(INVALID, "GroupCount 1"), PASS, "GroupCount 1: STATUS_INVALID_PARAMETER")
+    check(e.judge_not_granted(GRANTED, "GroupCount 1"), FAIL, "GroupCount 1", "granted")
+    check(e.judge_not_supported(UNSUPPORTED), PASS)
+    check(e.judge_not_supported(INVALID), FAIL, "expected STATUS_NOT_SUPPORTED (0xC00000BB)")
+    check(
+        e.record_answers([("zero mask", INVALID), ("group 9", GRANTED)]),
+        RECORDED,
+        "zero mask: STATUS_INV",
+        "; group 9",
+    )
+
+
+def test_a_list_is_refused_as_a_unit() -> None:
+    check(e.judge_refused_as_unit(GRANTED, REFUSED, GRANTED), PASS)
+    check(e.judge_refused_as_unit(GRANTED, GRANTED, GRANTED), FAIL, "two owners")
+    check(e.judge_refused_as_unit(GRANTED, REFUSED, REFUSED), FAIL, "kept its free counter")
+    check(e.judge_refused_as_unit(INVALID, REFUSED, INVALID), SKIP)
+
+
+def test_a_list_is_granted_as_a_unit() -> None:
+    check(e.judge_granted_as_unit(GRANTED, [REFUSED, REFUSED], [GRANTED, GRANTED]), PASS)
+    check(e.judge_granted_as_unit(GRANTED, [REFUSED, GRANTED], [GRANTED, GRANTED]), FAIL, "entry 1")
+    check(
+        e.judge_granted_as_unit(GRANTED, [REFUSED, REFUSED], [REFUSED, GRANTED]),
+        FAIL,
+        "entry 0",
+        "given back",
+    )
+    check(e.judge_granted_as_unit(REFUSED, [], []), SKIP)
+
+
+def test_frees() -> None:
+    check(e.judge_free(GRANTED), PASS)
+    check(e.judge_free(Call(status=0xC000000D, handle=0x1010)), FAIL, "0x1010", "STATUS_INVALID_PARAMETER")
+    check(e.judge_invalid_free(INVALID), PASS)
+    check(e.judge_invalid_free(Call(status=0, handle=0x10)), FAIL, "already free", "got STATUS_SUCCESS")
+    check(e.judge_invalid_free(Call(status=0), "FREE-3"), FAIL, "freeing NULL")
+    check(e.judge_invalid_free(ODD, "FREE-3"), FAIL, "got STATUS_INVALID_HANDLE")
+
+
+def test_stale_free() -> None:
+    check(e.judge_stale_free(0x10, GRANTED, INVALID, REFUSED), PASS)
+    check(e.judge_stale_free(0x10, GRANTED, GRANTED, REFUSED), FAIL, "a stale handle")
+    check(e.judge_stale_free(0x10, GRANTED, INVALID, GRANTED), FAIL, "two owners")
+    check(e.judge_stale_free(GRANTED.handle, GRANTED, GRANTED, GRANTED), SKIP, "given out again")
+
+
+def test_irql() -> None:
+    check(e.judge_irql([GRANTED, REFUSED]), PASS, "2 calls")
+    check(e.judge_irql([GRANTED, replace(GRANTED, irql_before=2)]), FAIL, "called at IRQL 2")
+    check(e.judge_irql([replace(GRANTED, irql_after=2)]), FAIL, "returned at IRQL 2")
+    check(e.judge_irql([]), SKIP)
+
+
+def test_released() -> None:
+    check(e.judge_released(GRANTED, "LIFE-1", "the client died"), PASS, "the client died")
+    check(
+        e.judge_released(REFUSED, "LIFE-2", "the unload"), FAIL, "the unload", "STATUS_INSUFFICIENT_RESOURCES"
+    )
+
+
+# -- the PMU ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Seen:
+    name: str
+    state: str
+
+
+@dataclass(frozen=True)
+class Counters:
+    counters: Sequence[Seen]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    leaf: int
+    subleaf: int = 0
+    eax: int = 0
+    ebx: int = 0
+    ecx: int = 0
+    edx: int = 0
+
+
+def probe(verdict: PmuVerdict, **advertised: str) -> ProbeAnswer:
+    return ProbeAnswer(
+        arch=Arch.X86_64,
+        accel=Accel.TCG,
+        machine="q35",
+        cpu="max,pmu=on",
+        verdict=verdict,
+        interface="none",
+        version=0,
+        general_counters=0,
+        fixed_counters=0,
+        counters=(),
+        advertised={key.replace("_", "."): value for key, value in advertised.items()},
+        elapsed_s=0.2,
+        qemu_version="7.2",
+    )
+
+
+def counters(*states: str) -> Counters:
+    return Counters([Seen(f"gp{number}", state) for number, state in enumerate(states)])
+
+
+ABSENT, COUNTING = probe(PmuVerdict.ABSENT), probe(PmuVerdict.COUNTING)
+
+
+def test_probe_answers_for_the_machine_of_the_cell() -> None:
+    check(p.judge_probe(Cell(id="a"), ABSENT), PASS, "absent under tcg")
+    check(p.judge_probe(Cell(id="a", arch=Arch.AARCH64, machine="virt"), ABSENT), FAIL, "aarch64 virt")
+
+
+@pytest.mark.parametrize(
+    ("answer", "first", "counted", "outcome", "words"),
+    [
+        (ABSENT, GRANTED, counters("faulted", "dead"), PASS, "2 counters were read, none counts"),
+        (ABSENT, GRANTED, counters(), PASS, ""),
+        (ABSENT, REFUSED, None, PASS, "nothing was granted"),
+        (ABSENT, ODD, None, FAIL, "expected a documented status"),
+        (ABSENT, GRANTED, counters("dead", "counting"), FAIL, "gp1"),
+        (COUNTING, GRANTED, counters("counting"), SKIP, "there is a PMU here"),
+    ],
+)
+def test_nothing_counts_without_a_pmu(
+    answer: ProbeAnswer, first: Call, counted: Counters | None, outcome: Outcome, words: str
+) -> None:
+    check(p.judge_no_false_counting(answer, first, counted, SHARED), outcome, words)
+
+
+def test_counters_that_were_not_read_prove_nothing() -> None:
+    with pytest.raises(DriverError, match="were not read"):
+        p.judge_no_false_counting(ABSENT, GRANTED, None, SHARED)
+
+
+INTEL = probe(PmuVerdict.COUNTING, cpuid_0xa_eax="0x7300404", cpuid_0xa_edx="0x603")
+
+
+@pytest.mark.parametrize(
+    ("answer", "cpuid", "counted", "outcome", "words"),
+    [
+        (ABSENT, [Leaf(0xA)], counters("faulted"), PASS, "absent"),
+        (ABSENT, [Leaf(1)], None, PASS, "absent"),
+        (ABSENT, [Leaf(0xA, eax=0x7300404)], None, FAIL, "CPUID 0xa eax: guest 0x7300404, probe 0x0"),
+        (INTEL, [Leaf(0xA, eax=0x7300404, edx=0x603)], counters("counting", "dead"), PASS, "counting"),
+        (INTEL, [Leaf(0xA)], None, FAIL, "guest 0x0, probe 0x7300404"),
+        (INTEL, [Leaf(0xA, eax=0x7300404, edx=0x603)], counters("dead"), FAIL, "do not count in the guest"),
+        (INTEL, [Leaf(0xA, eax=0x7300404, edx=0x603)], counters("faulted"), PASS, ""),
+        (ABSENT, [], counters("counting"), FAIL, "count in the guest and do not count in the probe"),
+        (ABSENT, [], counters("faulted"), SKIP, "no view"),
+        (COUNTING, [], counters("counting"), PASS, ""),
+        (COUNTING, [], None, SKIP, "no view"),
+    ],
+)
+def test_guest_and_probe_see_the_same(
+    answer: ProbeAnswer, cpuid: list[Leaf], counted: Counters | None, outcome: Outcome, words: str
+) -> None:
+    check(p.judge_view_agreement(answer, cpuid, counted), outcome, words)
