@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The part of the PMU core that is the same on every architecture: work a counter as its recipe says, and judge what it showed. */
+#include "pmu_internal.h"
+
+static void note_fault(struct pmu_report *report, struct pmu_counter *counter, uint32_t fault)
+{
+	if (report->fault == 0)
+		report->fault = fault;
+	if (counter->fault == 0)
+		counter->fault = fault;
+	counter->state = PMU_FAULTED;
+}
+
+uint64_t pmu_read(struct pmu_report *report, struct pmu_counter *counter, uint32_t op, uint32_t reg)
+{
+	uint64_t value = 0;
+	uint32_t fault;
+
+	if (counter->fault != 0)
+		return 0;
+	fault = pmu_guarded(op, reg, &value);
+	if (fault != 0) {
+		note_fault(report, counter, fault);
+		return 0;
+	}
+	return value;
+}
+
+void pmu_write(struct pmu_report *report, struct pmu_counter *counter, uint32_t op, uint32_t reg, uint64_t value)
+{
+	uint32_t fault;
+
+	if (counter->fault != 0)
+		return;
+	fault = pmu_guarded(op, reg, &value);
+	if (fault != 0)
+		note_fault(report, counter, fault);
+}
+
+struct pmu_counter *pmu_entry(struct pmu_report *report, uint32_t kind, uint32_t index, uint32_t event)
+{
+	struct pmu_counter *counter;
+
+	if (report->counters >= PMU_MAX_COUNTERS)
+		return 0;
+	counter = &report->counter[report->counters++];
+	counter->kind = kind;
+	counter->index = index;
+	counter->event = event;
+	counter->state = PMU_DEAD;
+	counter->count = 0;
+	counter->fault = 0;
+	counter->reserved = 0;
+	return counter;
+}
+
+void pmu_observe(struct pmu_report *report, uint32_t kind, uint32_t index, uint32_t op, uint32_t reg)
+{
+	struct pmu_counter *counter = pmu_entry(report, kind, index, 0);
+	uint64_t before, after;
+
+	if (!counter)
+		return;
+	before = pmu_read(report, counter, op, reg);
+	if (counter->fault != 0)
+		return;
+	pmu_loop(report->loop);
+	after = pmu_read(report, counter, op, reg);
+	if (counter->fault == 0)
+		counter->count = after - before;
+}
+
+static void write_all(struct pmu_report *report, struct pmu_counter *counter, const struct pmu_recipe *recipe,
+		      const struct pmu_write *writes, uint32_t count)
+{
+	for (uint32_t i = 0; i < count && i < PMU_STEPS; i++)
+		pmu_write(report, counter, recipe->write_op, writes[i].reg, writes[i].value);
+}
+
+static void make_events(struct pmu_report *report, struct pmu_counter *counter, const struct pmu_recipe *recipe)
+{
+	if (recipe->expectation != PMU_EXACT) {
+		pmu_loop(report->loop);
+		return;
+	}
+	for (uint32_t i = 0; i < PMU_SOFTWARE_WRITES; i++)
+		pmu_write(report, counter, recipe->write_op, recipe->trigger.reg, recipe->trigger.value);
+}
+
+static int in_range(uint32_t expectation, uint64_t count, uint32_t loop)
+{
+	uint64_t least = (uint64_t)loop * PMU_LOOP_INSTRUCTIONS;
+
+	switch (expectation) {
+	case PMU_INSTRUCTIONS:
+		return count > 0 && count >= least && count <= least + (uint64_t)loop * (PMU_LOOP_INSTRUCTIONS / 5u) + PMU_LOOP_SLACK;
+	case PMU_NONZERO:
+		return count > 0;
+	case PMU_EXACT:
+		return count == PMU_SOFTWARE_WRITES;
+	default:
+		return 0;
+	}
+}
+
+static void try_once(struct pmu_report *report, struct pmu_counter *counter, const struct pmu_recipe *recipe)
+{
+	uint64_t mask = recipe->width >= 64u ? ~0ull : (1ull << recipe->width) - 1u;
+	uint64_t before, stopped, later;
+
+	write_all(report, counter, recipe, recipe->clear, recipe->clear_count);
+	before = pmu_read(report, counter, recipe->read_op, recipe->value);
+	write_all(report, counter, recipe, recipe->start, recipe->start_count);
+	make_events(report, counter, recipe);
+	write_all(report, counter, recipe, recipe->stop, recipe->stop_count);
+	stopped = pmu_read(report, counter, recipe->read_op, recipe->value);
+	make_events(report, counter, recipe);
+	later = pmu_read(report, counter, recipe->read_op, recipe->value);
+	if (counter->fault != 0)
+		return;
+	counter->count = (stopped - before) & mask;
+	counter->state = later == stopped && in_range(recipe->expectation, counter->count, report->loop) ? PMU_COUNTING : PMU_DEAD;
+}
+
+void pmu_run(struct pmu_report *report, const struct pmu_recipe *recipe)
+{
+	struct pmu_counter *counter = pmu_entry(report, recipe->kind, recipe->index, recipe->event);
+	uint64_t saved[PMU_STEPS];
+	uint32_t done = 0;
+
+	if (!counter)
+		return;
+	while (done < recipe->saved_count && done < PMU_STEPS) {
+		saved[done] = pmu_read(report, counter, recipe->read_op, recipe->saved[done]);
+		if (counter->fault != 0)
+			break;
+		done++;
+	}
+	/* Only a count above 0 is worth another try: noise adds to a living counter, and never wakes a dead one. */
+	for (uint32_t i = 0; i < PMU_MAX_TRIES && counter->fault == 0; i++) {
+		try_once(report, counter, recipe);
+		if (counter->state != PMU_DEAD || counter->count == 0)
+			break;
+	}
+	/* Restore what was saved, even after a fault in between; a fault here is noted, and the rest is still restored. */
+	while (done > 0) {
+		uint32_t fault;
+
+		done--;
+		fault = pmu_guarded(recipe->write_op, recipe->saved[done], &saved[done]);
+		if (fault != 0)
+			note_fault(report, counter, fault);
+	}
+}
+
+void pmu_measure(struct pmu_report *report, uint32_t loop)
+{
+	uint32_t counting = 0;
+
+	pmu_describe(report);
+	report->loop = loop;
+	pmu_measure_counters(report);
+	for (uint32_t i = 0; i < report->counters; i++)
+		counting += report->counter[i].state == PMU_COUNTING;
+	if (report->interface == PMU_AMD && report->general == 0 && counting == 0) {
+		report->interface = PMU_NONE;
+		report->width = 0;
+	}
+}

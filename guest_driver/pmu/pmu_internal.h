@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Between the common core and the code of one architecture. Hosts include pmu.h only. */
+#ifndef HALPMC_PMU_INTERNAL_H
+#define HALPMC_PMU_INTERNAL_H
+
+#include "pmu.h"
+
+#define PMU_LOOP_INSTRUCTIONS 10u /* per iteration of pmu_loop(), on every architecture */
+#define PMU_LOOP_SLACK 20000u     /* instructions between start and stop that are not the loop: guards, a short interrupt */
+#define PMU_SOFTWARE_WRITES 5u    /* how often PMU_EXACT triggers its event */
+
+/* What a working counter must show; never equality, except where the event happens only when software says so. */
+enum pmu_expectation {
+	PMU_INSTRUCTIONS = 0, /* at least the loop's, at most 1.2 times that plus slack */
+	PMU_NONZERO = 1,      /* more than 0: cycles have no fixed relation to the loop */
+	PMU_EXACT = 2,        /* exactly PMU_SOFTWARE_WRITES */
+};
+
+struct pmu_write {
+	uint32_t reg;
+	uint64_t value;
+};
+
+#define PMU_STEPS 4u
+
+/* How to work one counter: registers in the order in which they are saved (and, backwards, restored), and the writes of each phase. */
+struct pmu_recipe {
+	uint32_t kind, index, event; /* as in struct pmu_counter */
+	uint32_t expectation;        /* enum pmu_expectation */
+	uint32_t width;              /* bits of this counter */
+	uint32_t read_op, write_op;  /* enum pmu_op */
+	uint32_t value;              /* the register that holds the count */
+	struct pmu_write trigger;    /* PMU_EXACT: the write that makes one event */
+	uint32_t saved[PMU_STEPS], saved_count;
+	struct pmu_write clear[PMU_STEPS], start[PMU_STEPS], stop[PMU_STEPS];
+	uint32_t clear_count, start_count, stop_count;
+};
+
+/* One register access; keeps the first fault in the counter's entry and in the report, and does nothing after a fault. */
+uint64_t pmu_read(struct pmu_report *report, struct pmu_counter *counter, uint32_t op, uint32_t reg);
+void pmu_write(struct pmu_report *report, struct pmu_counter *counter, uint32_t op, uint32_t reg, uint64_t value);
+
+/* A new entry of the report; NULL when the table is full. */
+struct pmu_counter *pmu_entry(struct pmu_report *report, uint32_t kind, uint32_t index, uint32_t event);
+
+/* Without a PMU: append an entry that says what reading this register did while the loop ran. Never PMU_COUNTING. */
+void pmu_observe(struct pmu_report *report, uint32_t kind, uint32_t index, uint32_t op, uint32_t reg);
+
+/* Work one counter as the recipe says and append the entry. */
+void pmu_run(struct pmu_report *report, const struct pmu_recipe *recipe);
+
+/* Supplied by each architecture: call pmu_run() for every counter; and the loop of PMU_LOOP_INSTRUCTIONS * iterations instructions. */
+void pmu_measure_counters(struct pmu_report *report);
+void pmu_loop(uint32_t iterations);
+
+#endif

@@ -1,0 +1,115 @@
+"""Builds the PMU probe: a freestanding image per guest architecture, by the pinned zig toolchain."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from harness.caching import Say, cached, content_hash
+from harness.config.models import Arch
+from harness.deadlines import Deadline
+from harness.errors import BuildError
+from harness.paths import cache_dir, driver_sources
+
+BUILD_DEADLINE_S = 300.0
+COMMON_FLAGS = (
+    "-std=c11",
+    "-O2",
+    "-s",
+    "-ffreestanding",
+    "-fno-stack-protector",
+    "-fno-pic",
+    "-fno-pie",
+    "-nostdlib",
+    "-static",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wl,--build-id=none",
+)
+
+
+@dataclass(frozen=True)
+class _Platform:
+    """How the probe is built for one architecture. `raw`: a bare memory image instead of an ELF file."""
+
+    folder: str
+    image: str
+    flags: tuple[str, ...]
+    raw: bool
+
+
+PLATFORMS = {
+    # QEMU's multiboot loader takes 32-bit ELF files. i686 has no SSE, which would have to be enabled first.
+    Arch.X86_64: _Platform("x86", "probe.elf", ("-target", "x86-freestanding", "-mcpu=i686"), raw=False),
+    # Without the MMU memory is of device type: no unaligned access. No FP registers: they would trap.
+    Arch.AARCH64: _Platform(
+        "arm64",
+        "probe.img",
+        ("-target", "aarch64-freestanding", "-mcpu=generic-fp_armv8-neon", "-mstrict-align"),
+        raw=True,
+    ),
+}
+
+
+def build_probe(arch: Arch, *, say: Say = lambda _: None) -> Path:
+    """The probe's image for QEMU's -kernel, built once per content of its sources and cached.
+
+    Raises BuildError with the compiler's output, DeadlineExceeded, CacheBusy, NoSpace.
+    """
+    target = PLATFORMS[arch]
+    sources = driver_sources()
+    digest = content_hash(
+        [sources / "pmu", sources / "probe"], [repr(target), *COMMON_FLAGS, metadata.version("ziglang")]
+    )
+
+    def build(folder: Path) -> None:
+        say(f"building the PMU probe for {arch}")
+        _compile(target, sources, folder)
+
+    return cached("probe", arch.value, digest, build, say=say) / target.image
+
+
+def _compile(target: _Platform, sources: Path, folder: Path) -> None:
+    home = sources / "probe" / target.folder
+    inputs = [home / "start.S", home / "platform.c", sources / "probe" / "probe.c"]
+    inputs += sorted((sources / "pmu").glob("*.c"))
+    elf = folder / ("linked.elf" if target.raw else target.image)
+    deadline = Deadline("building the PMU probe", BUILD_DEADLINE_S)
+    script = ("-T", str(home / "link.ld"))
+    zig(["cc", *target.flags, *COMMON_FLAGS, *script, *map(str, inputs), "-o", str(elf)], deadline)
+    if target.raw:
+        zig(["objcopy", "-O", "binary", str(elf), str(folder / target.image)], deadline)
+        elf.unlink()
+
+
+def zig(arguments: list[str], deadline: Deadline) -> None:
+    """Run the pinned zig with its caches in the cache folder. Raises BuildError with its output."""
+    caches = str(cache_dir() / "zig")
+    environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": caches, "ZIG_LOCAL_CACHE_DIR": caches}
+    command = [sys.executable, "-m", "ziglang", *arguments]
+    deadline.last_seen = f"zig {arguments[0]} running"
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=max(deadline.remaining(), 0.001),
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise deadline.error() from None
+    if done.returncode != 0:
+        first = next((line for line in done.stderr.splitlines() if "error" in line), "no message")
+        raise BuildError(
+            f"{deadline.name} failed: {first}",
+            remedy="see the compiler's output",
+            evidence={"command": " ".join(command), "stderr": done.stderr[-8000:]},
+        )
