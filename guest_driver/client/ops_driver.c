@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Operations on an open device of the test driver. */
+#include "client.h"
+
+static void fail_transport(struct exchange *exchange, uint32_t error)
+{
+	fail(exchange, "win32", error, "DeviceIoControl");
+}
+
+void op_device_open(struct exchange *exchange)
+{
+	wchar_t name[PMCTEST_NAME_CHARS + 1];
+	uint32_t number = 0, error;
+	HANDLE device;
+
+	arg_wide(exchange, "name", name, PMCTEST_NAME_CHARS + 1);
+	while (number < MAX_DEVICES && exchange->client->devices[number] != NULL)
+		number++;
+	if (number == MAX_DEVICES)
+		fail_protocol(exchange, "too many devices are open");
+	if (failed(exchange))
+		return;
+	error = device_open(name, &device);
+	if (error != 0) {
+		fail(exchange, "win32", error, "CreateFile");
+		return;
+	}
+	exchange->client->devices[number] = device;
+	json_put_u32(&exchange->out, "device", number + 1);
+}
+
+void op_device_close(struct exchange *exchange)
+{
+	HANDLE device = arg_device(exchange);
+
+	if (device == NULL)
+		return;
+	exchange->client->devices[arg_u32(exchange, "device") - 1] = NULL;
+	if (!CloseHandle(device))
+		fail_win32(exchange, "CloseHandle");
+}
+
+void op_driver_info(struct exchange *exchange)
+{
+	struct json_writer *out = &exchange->out;
+	HANDLE device = arg_device(exchange);
+	struct pmctest_info info;
+	uint32_t error;
+
+	if (device == NULL)
+		return;
+	error = device_ask(device, PMCTEST_INFO, NULL, 0, &info, sizeof info, NULL);
+	if (error == 0 && info.abi != PMCTEST_ABI)
+		error = ERROR_REVISION_MISMATCH;
+	if (error != 0) {
+		fail_transport(exchange, error);
+		return;
+	}
+	info.version[sizeof info.version - 1] = info.arch[sizeof info.arch - 1] = 0;
+	json_put_u32(out, "abi", info.abi);
+	json_put_string(out, "version", info.version);
+	json_put_string(out, "arch", info.arch);
+	json_put_bool(out, "allocate_present", info.allocate_present != 0);
+	json_put_bool(out, "free_present", info.free_present != 0);
+	json_put_u32(out, "cpus", info.cpus);
+	json_put_u32(out, "held", info.held);
+	json_put_hex(out, "pool_bytes", info.pool_bytes);
+	json_put_bool(out, "secured", info.secured != 0);
+	json_put_bool(out, "shared_layout", info.shared_layout != 0);
+	json_put_u32(out, "loop_max", info.loop_max);
+}
+
+void op_free(struct exchange *exchange)
+{
+	HANDLE device = arg_device(exchange);
+	const struct pmctest_free args = {
+		.handle = arg_hex(exchange, "handle"),
+		.cpu = arg_u32_or(exchange, "cpu", PMCTEST_ANY_CPU),
+		.worker = arg_bool_or(exchange, "worker", false),
+	};
+	struct pmctest_call call;
+	uint32_t error;
+
+	if (failed(exchange))
+		return;
+	error = device_ask(device, PMCTEST_FREE, &args, sizeof args, &call, sizeof call, NULL);
+	put_call(&exchange->out, &call, error);
+}
+
+void op_cycles(struct exchange *exchange)
+{
+	HANDLE device = arg_device(exchange);
+	const struct pmctest_cycles args = { .count = arg_u32(exchange, "count") };
+	struct pmctest_cycles_result result;
+	uint32_t error;
+
+	if (failed(exchange))
+		return;
+	error = device_ask(device, PMCTEST_CYCLES, &args, sizeof args, &result, sizeof result, NULL);
+	if (error != 0) {
+		fail_transport(exchange, error);
+		return;
+	}
+	json_put_u32(&exchange->out, "completed", result.completed);
+	if (result.deviated != 0) {
+		json_open(&exchange->out, "first_deviation", '{');
+		put_call(&exchange->out, &result.deviation, 0);
+		json_close(&exchange->out, '}');
+	} else {
+		json_put_null(&exchange->out, "first_deviation");
+	}
+	json_put_hex(&exchange->out, "elapsed_us", result.elapsed_us);
+}
+
+void op_race(struct exchange *exchange)
+{
+	struct json_writer *out = &exchange->out;
+	HANDLE device = arg_device(exchange);
+	const struct pmctest_race args = { .threads = arg_u32(exchange, "threads"), .rounds = arg_u32(exchange, "rounds") };
+	const struct pmctest_race_result *result = (const void *)exchange->client->scratch;
+	uint32_t error, written = 0;
+
+	if (failed(exchange))
+		return;
+	error = device_ask(device, PMCTEST_RACE, &args, sizeof args, exchange->client->scratch, SCRATCH_ROOM, &written);
+	if (error == 0 && (written < sizeof *result || (written - sizeof *result) / sizeof result->entry[0] != result->entries))
+		error = ERROR_INVALID_DATA;
+	if (error != 0) {
+		fail_transport(exchange, error);
+		return;
+	}
+	json_put_u32(out, "successes", result->successes);
+	json_put_u32(out, "refusals", result->refusals);
+	json_put_u32(out, "frees", result->frees);
+	json_put_u32(out, "other", result->other);
+	json_open(out, "log", '[');
+	for (uint32_t i = 0; i < result->entries; i++) {
+		const struct pmctest_race_entry *entry = &result->entry[i];
+
+		json_open(out, NULL, '[');
+		json_put_u32(out, NULL, entry->sequence);
+		json_put_u32(out, NULL, entry->thread);
+		json_put_u32(out, NULL, entry->round);
+		json_put_u32(out, NULL, entry->event);
+		json_put_u32(out, NULL, entry->status);
+		json_close(out, ']');
+	}
+	json_close(out, ']');
+}
+
+static void put_report(struct json_writer *out, const struct pmu_report *report)
+{
+	json_put_string(out, "interface", pmu_interface_name(report->interface));
+	json_put_u32(out, "version", report->version);
+	json_put_u32(out, "general", report->general);
+	json_put_u32(out, "fixed", report->fixed);
+	json_put_u32(out, "loop", report->loop);
+	json_put_u32(out, "fault", report->fault);
+	json_open(out, "counters", '[');
+	for (uint32_t i = 0; i < report->counters && i < PMU_MAX_COUNTERS; i++) {
+		const struct pmu_counter *counter = &report->counter[i];
+		char name[PMU_NAME_BYTES];
+
+		pmu_counter_name(report->interface, counter, name);
+		json_open(out, NULL, '{');
+		json_put_string(out, "name", name);
+		json_put_string(out, "event", pmu_event_name(report->interface, counter));
+		json_put_string(out, "state", pmu_state_name(counter->state));
+		json_put_hex(out, "count", counter->count);
+		json_put_u32(out, "fault", counter->fault);
+		json_close(out, '}');
+	}
+	json_close(out, ']');
+}
+
+void op_count(struct exchange *exchange)
+{
+	static struct pmctest_count_result result;
+	HANDLE device = arg_device(exchange);
+	const struct pmctest_count args = { .loop = arg_u32(exchange, "loop"), .cpu = arg_u32_or(exchange, "cpu", PMCTEST_ANY_CPU) };
+	uint32_t error;
+
+	if (failed(exchange))
+		return;
+	error = device_ask(device, PMCTEST_COUNT, &args, sizeof args, &result, sizeof result, NULL);
+	if (error != 0) {
+		fail_transport(exchange, error);
+		return;
+	}
+	json_put_u32(&exchange->out, "status", result.status);
+	json_put_u32(&exchange->out, "cpu", result.cpu);
+	json_put_u32(&exchange->out, "group", result.group);
+	put_report(&exchange->out, &result.report);
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Facts about the guest's system, and files' hashes. */
+#include "client.h"
+#include "sha256.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#define ARCH "x86_64"
+#elif defined(__aarch64__)
+#define ARCH "aarch64"
+#endif
+
+const char *const client_arch = ARCH;
+
+static void put_cpuid(struct json_writer *out)
+{
+	json_open(out, "cpuid", '[');
+#if defined(__x86_64__)
+	static const uint32_t leaves[] = { 0, 1, 0xA, 0x23, 0x80000001, 0x80000022 };
+
+	for (size_t i = 0; i < sizeof leaves / sizeof *leaves; i++) {
+		uint32_t eax, ebx, ecx, edx;
+
+		if (__get_cpuid_max(leaves[i] & 0x80000000, NULL) < leaves[i])
+			continue;
+		__cpuid_count(leaves[i], 0, eax, ebx, ecx, edx);
+		json_open(out, NULL, '{');
+		json_put_u32(out, "leaf", leaves[i]);
+		json_put_u32(out, "subleaf", 0);
+		json_put_u32(out, "eax", eax);
+		json_put_u32(out, "ebx", ebx);
+		json_put_u32(out, "ecx", ecx);
+		json_put_u32(out, "edx", edx);
+		json_close(out, '}');
+	}
+#endif
+	json_close(out, ']');
+}
+
+void op_facts(struct exchange *exchange)
+{
+	struct json_writer *out = &exchange->out;
+	HMODULE ntdll = GetModuleHandleW(L"ntdll.dll");
+	/* GetVersionEx would answer what the executable's manifest deserves; this answers what runs. */
+	LONG(WINAPI * get_version)(OSVERSIONINFOW *) = (void *)GetProcAddress(ntdll, "RtlGetVersion");
+	const char *(CDECL * wine_version)(void) = (void *)GetProcAddress(ntdll, "wine_get_version");
+	OSVERSIONINFOW version = { .dwOSVersionInfoSize = sizeof version };
+
+	if (get_version == NULL || get_version(&version) != 0) {
+		fail_win32(exchange, "RtlGetVersion");
+		return;
+	}
+	json_put_string(out, "arch", client_arch);
+	json_put_u32(out, "os_major", version.dwMajorVersion);
+	json_put_u32(out, "os_minor", version.dwMinorVersion);
+	json_put_u32(out, "os_build", version.dwBuildNumber);
+	if (wine_version != NULL)
+		json_put_string(out, "wine", wine_version());
+	else
+		json_put_null(out, "wine");
+	json_put_u32(out, "cpus", GetActiveProcessorCount(ALL_PROCESSOR_GROUPS));
+	json_put_u32(out, "groups", GetActiveProcessorGroupCount());
+	json_put_hex(out, "boot_ms", GetTickCount64());
+	put_cpuid(out);
+}
+
+/* FALSE with GetLastError() when reading fails. */
+static bool hash_file(HANDLE file, struct sha256 *hash)
+{
+	static uint8_t block[65536];
+	DWORD length;
+
+	sha256_start(hash);
+	do {
+		if (!ReadFile(file, block, sizeof block, &length, NULL))
+			return false;
+		sha256_add(hash, block, length);
+	} while (length != 0);
+	return true;
+}
+
+void op_file_hash(struct exchange *exchange)
+{
+	static wchar_t path[PATH_ROOM];
+	char text[65] = { 0 };
+	struct sha256 hash;
+	uint8_t digest[32];
+	HANDLE file;
+
+	arg_wide(exchange, "path", path, PATH_ROOM);
+	if (failed(exchange))
+		return;
+	file = CreateFileW(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE, NULL, OPEN_EXISTING, FILE_FLAG_SEQUENTIAL_SCAN, NULL);
+	if (file == INVALID_HANDLE_VALUE) {
+		fail_win32(exchange, "CreateFile");
+		return;
+	}
+	if (hash_file(file, &hash)) {
+		uint64_t size = hash.bytes;
+
+		sha256_finish(&hash, digest);
+		for (int i = 0; i < 64; i++)
+			text[i] = "0123456789abcdef"[digest[i / 2] >> (i % 2 ? 0 : 4) & 0xF];
+		json_put_string(&exchange->out, "sha256", text);
+		json_put_hex(&exchange->out, "size", size);
+	} else {
+		fail_win32(exchange, "ReadFile");
+	}
+	CloseHandle(file);
+}
+
+void op_exit(struct exchange *exchange)
+{
+	exchange->client->ended = true;
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `pmcctl serve`: one JSON object per line in, one out. */
+#include "client.h"
+
+extern const char *const client_arch;
+
+static const struct {
+	const char *name;
+	const char *args; /* all that it takes, between spaces */
+	operation *run;
+} operations[] = {
+	{ "facts", " ", op_facts },
+	{ "file.hash", " path ", op_file_hash },
+	{ "service.create", " name path group ", op_service_create },
+	{ "service.start", " name timeout_ms ", op_service_start },
+	{ "service.stop", " name timeout_ms ", op_service_stop },
+	{ "service.delete", " name ", op_service_delete },
+	{ "service.query", " name ", op_service_query },
+	{ "registry.set", " path name type value ", op_registry_set },
+	{ "registry.get", " path name ", op_registry_get },
+	{ "registry.delete", " path ", op_registry_delete },
+	{ "device.open", " name ", op_device_open },
+	{ "device.close", " device ", op_device_close },
+	{ "driver.info", " device ", op_driver_info },
+	{ "allocate", " device affinity group_count resources cpu poison keep ", op_allocate },
+	{ "free", " device handle cpu worker ", op_free },
+	{ "cycles", " device count ", op_cycles },
+	{ "race", " device threads rounds ", op_race },
+	{ "count", " device loop cpu ", op_count },
+	{ "holder.start", " device_name mode ", op_holder_start },
+	{ "holder.kill", " ", op_holder_kill },
+	{ "holder.free", " handle ", op_holder_free },
+	{ "exit", " ", op_exit },
+};
+
+static char *memory_of(size_t bytes)
+{
+	return VirtualAlloc(NULL, bytes, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE); /* pages that are never used cost nothing */
+}
+
+/* Is the key one of the words? */
+static bool listed(struct json key, const char *words)
+{
+	char word[32];
+
+	for (size_t length = 0; *words != 0; words++) {
+		if (*words != ' ' && length < sizeof word - 1) {
+			word[length++] = *words;
+			continue;
+		}
+		word[length] = 0;
+		if (length != 0 && json_equals(key, word))
+			return true;
+		length = 0;
+	}
+	return false;
+}
+
+static void run(struct exchange *exchange, struct json request)
+{
+	static const char none[] = "{}";
+	const char *cursor = NULL;
+	struct json op, key, value;
+
+	if (!json_member(request, "op", &op)) {
+		fail_protocol(exchange, "op is missing");
+		return;
+	}
+	if (!json_member(request, "args", &exchange->args))
+		exchange->args = (struct json){ none, none + 2 };
+	if (!json_is_object(exchange->args)) {
+		fail_protocol(exchange, "args is not an object");
+		return;
+	}
+	for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) {
+		if (!json_equals(op, operations[i].name))
+			continue;
+		while (json_next(exchange->args, &cursor, &key, &value)) {
+			if (!listed(key, operations[i].args)) {
+				fail_protocol(exchange, "unknown argument");
+				return;
+			}
+		}
+		operations[i].run(exchange);
+		return;
+	}
+	fail_protocol(exchange, "unknown op");
+}
+
+static void put_failure(struct buffer *answer, uint32_t id, const struct failure *failure)
+{
+	struct json_writer out = { answer, false };
+
+	answer->length = 0;
+	answer->full = false;
+	json_open(&out, NULL, '{');
+	json_put_u32(&out, "id", id);
+	json_put_bool(&out, "ok", false);
+	json_open(&out, "error", '{');
+	json_put_string(&out, "kind", failure->kind);
+	json_put_u32(&out, "code", failure->code);
+	json_put_string(&out, "what", failure->what);
+	json_close(&out, '}');
+	json_close(&out, '}');
+	buffer_text(answer, "\n");
+}
+
+static void handle(struct client *client, const char *line, size_t length, struct buffer *answer)
+{
+	static const struct failure no_request = { "protocol", 0, "the line is no request" };
+	static const struct failure too_long = { "protocol", 0, "the answer is too long" };
+	struct exchange exchange = { .client = client, .out = { answer, false } };
+	struct json request, value;
+	uint32_t id;
+
+	answer->length = 0;
+	answer->full = false;
+	if (!json_parse(line, length, &request) || !json_member(request, "id", &value) || !json_u32(value, &id)) {
+		put_failure(answer, 0, &no_request);
+		return;
+	}
+	json_open(&exchange.out, NULL, '{');
+	json_put_u32(&exchange.out, "id", id);
+	json_put_bool(&exchange.out, "ok", true);
+	json_open(&exchange.out, "result", '{');
+	run(&exchange, request);
+	json_close(&exchange.out, '}');
+	json_close(&exchange.out, '}');
+	buffer_text(answer, "\n");
+	if (failed(&exchange))
+		put_failure(answer, id, &exchange.failure);
+	else if (answer->full)
+		put_failure(answer, id, &too_long);
+}
+
+static void greet(struct buffer *answer)
+{
+	struct json_writer out = { answer, false };
+
+	json_open(&out, NULL, '{');
+	json_put_string(&out, "hello", "pmcctl");
+	json_put_u32(&out, "protocol", PROTOCOL_VERSION);
+	json_put_string(&out, "version", HALPMC_VERSION);
+	json_put_string(&out, "arch", client_arch);
+	json_put_u32(&out, "pid", GetCurrentProcessId());
+	json_close(&out, '}');
+	buffer_text(answer, "\n");
+}
+
+/* Lines out of a stream of bytes. Of a line that is too long only the length is kept; it is then handled as an empty one. */
+struct reader {
+	HANDLE from;
+	char *line;
+	size_t length;
+	char block[4096];
+	DWORD filled, used;
+};
+
+static bool read_line(struct reader *reader)
+{
+	reader->length = 0;
+	for (;;) {
+		char c;
+
+		if (reader->used == reader->filled) {
+			reader->used = reader->filled = 0;
+			if (!ReadFile(reader->from, reader->block, sizeof reader->block, &reader->filled, NULL) || reader->filled == 0)
+				return false;
+		}
+		c = reader->block[reader->used++];
+		if (c == '\n')
+			return true;
+		if (reader->length < LINE_ROOM)
+			reader->line[reader->length] = c;
+		reader->length++;
+	}
+}
+
+int serve(void)
+{
+	static struct client client;
+	static struct reader reader;
+	struct buffer answer = { .text = memory_of(ANSWER_ROOM), .room = ANSWER_ROOM };
+	HANDLE out = GetStdHandle(STD_OUTPUT_HANDLE);
+	bool written;
+
+	reader.from = GetStdHandle(STD_INPUT_HANDLE);
+	reader.line = memory_of(LINE_ROOM);
+	client.scratch = (uint8_t *)memory_of(SCRATCH_ROOM);
+	if (answer.text == NULL || reader.line == NULL || client.scratch == NULL)
+		return 1;
+	greet(&answer);
+	written = write_all(out, answer.text, answer.length);
+	while (written && !client.ended && read_line(&reader)) {
+		handle(&client, reader.line, reader.length > LINE_ROOM ? 0 : reader.length, &answer);
+		written = write_all(out, answer.text, answer.length);
+	}
+	holder_end(&client.holder);
+	return written ? 0 : 1; /* the devices close with the process */
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One HalAllocateHardwareCounters call with any arguments that the documentation lets a caller think of. */
+#include "driver.h"
+
+/* Called by the HAL at PROFILE_LEVEL. The registers are the HAL's to clear. */
+static void on_overflow(uint64_t overflow_bits, void *owning_handle)
+{
+	(void)overflow_bits;
+	(void)owning_handle;
+}
+
+static void on_event_buffer(void *buffer, uint64_t entry_size, uint64_t entries, void *owning_handle)
+{
+	(void)buffer;
+	(void)entry_size;
+	(void)entries;
+	(void)owning_handle;
+}
+
+static void fill_v1(struct counter_descriptor_v1 *to, const struct pmctest_resource *from)
+{
+	to->type = from->type;
+	to->flags = from->flags;
+	to->u.range.begin = from->first;
+	to->u.range.end = from->second;
+}
+
+static void fill_v2(struct counter_descriptor_v2 *to, const struct pmctest_resource *from)
+{
+	to->type = from->type;
+	to->flags = from->flags;
+	switch (from->type) {
+	case COUNTER_OVERFLOW:
+		to->u.overflow_handler = on_overflow;
+		break;
+	case COUNTER_EVENT_BUFFER:
+		to->u.event_buffer.handler = on_event_buffer;
+		to->u.event_buffer.threshold = from->first;
+		break;
+	default:
+		to->u.range.begin = from->first; /* also the index and the tag */
+		to->u.range.end = from->second;
+		break;
+	}
+}
+
+/* The list in the layout that this system reads. Memory is there for as many descriptors as the list claims. */
+static void *make_list(struct instance *instance, const struct pmctest_allocate *args, const struct pmctest_resource *items,
+		       SIZE_T *bytes)
+{
+	SIZE_T room = max(max(args->resource_count, args->resource_items), 1u);
+	struct counter_list_v1 *v1;
+	struct counter_list_v2 *v2;
+
+	if (shared_layout) {
+		*bytes = FIELD_OFFSET(struct counter_list_v2, descriptors) + room * sizeof(struct counter_descriptor_v2);
+		v2 = pool_take(instance, *bytes);
+		if (v2 == NULL)
+			return NULL;
+		v2->count = args->resource_count;
+		for (ULONG i = 0; i < args->resource_items; i++)
+			fill_v2(&v2->descriptors[i], &items[i]);
+		return v2;
+	}
+	*bytes = FIELD_OFFSET(struct counter_list_v1, descriptors) + room * sizeof(struct counter_descriptor_v1);
+	v1 = pool_take(instance, *bytes);
+	if (v1 == NULL)
+		return NULL;
+	v1->count = args->resource_count;
+	for (ULONG i = 0; i < args->resource_items; i++)
+		fill_v1(&v1->descriptors[i], &items[i]);
+	return v1;
+}
+
+static struct counter_affinity *make_affinity(struct instance *instance, const struct pmctest_allocate *args,
+					      const struct counter_affinity *items, SIZE_T *bytes)
+{
+	struct counter_affinity *affinity;
+
+	*bytes = (SIZE_T)max(max(args->group_count, args->affinity_items), 1u) * sizeof *affinity;
+	affinity = pool_take(instance, *bytes);
+	if (affinity != NULL)
+		RtlCopyMemory(affinity, items, args->affinity_items * sizeof *affinity);
+	return affinity;
+}
+
+static NTSTATUS check(const struct pmctest_allocate *args, ULONG in)
+{
+	BOOLEAN affinity = (args->flags & PMCTEST_WITH_AFFINITY) != 0, resources = (args->flags & PMCTEST_WITH_RESOURCES) != 0;
+	ULONG expected;
+
+	if ((args->flags & ~(ULONG)(PMCTEST_WITH_AFFINITY | PMCTEST_WITH_RESOURCES | PMCTEST_KEEP)) != 0 ||
+	    args->affinity_items > PMCTEST_MAX_ITEMS || args->resource_items > PMCTEST_MAX_ITEMS ||
+	    (affinity && args->group_count > PMCTEST_MAX_ITEMS) || (resources && args->resource_count > PMCTEST_MAX_ITEMS) ||
+	    (!affinity && args->affinity_items != 0) || (!resources && args->resource_items != 0))
+		return STATUS_INVALID_PARAMETER;
+	expected = sizeof *args + args->affinity_items * sizeof(struct counter_affinity) +
+		   args->resource_items * sizeof(struct pmctest_resource);
+	return in == expected ? STATUS_SUCCESS : STATUS_INVALID_PARAMETER;
+}
+
+/* Make the call on the CPU asked for, and leave what it granted with the file, or with the instance. */
+static NTSTATUS call_and_keep(struct request *request, const struct pmctest_allocate *args, struct counter_affinity *affinity, void *list)
+{
+	struct holding *holding = holding_prepare(request->instance);
+	struct file *owner = (args->flags & PMCTEST_KEEP) != 0 ? NULL : request->file;
+	struct pmctest_call call;
+	struct pin pin;
+	NTSTATUS status;
+
+	if (holding == NULL)
+		return STATUS_NO_MEMORY;
+	status = cpu_pin(args->cpu, &pin);
+	if (!NT_SUCCESS(status)) {
+		holding_discard(request->instance, holding);
+		return status;
+	}
+	call_allocate(affinity, args->group_count, list, args->poison, &call);
+	cpu_unpin(&pin);
+	if (!NT_SUCCESS((NTSTATUS)call.status)) {
+		holding_discard(request->instance, holding);
+	} else if (!holding_keep(request->instance, holding, owner, (HANDLE)(ULONG_PTR)call.handle)) {
+		struct pmctest_call freed;
+
+		call_free((HANDLE)(ULONG_PTR)call.handle, &freed);
+		holding_discard(request->instance, holding);
+		return STATUS_QUOTA_EXCEEDED;
+	}
+	RtlCopyMemory(request->buffer, &call, sizeof call);
+	request->written = sizeof call;
+	return STATUS_SUCCESS;
+}
+
+NTSTATUS request_allocate(struct request *request)
+{
+	const struct pmctest_allocate args = *(const struct pmctest_allocate *)request->buffer; /* the answer will overwrite it */
+	const struct counter_affinity *affinity_items = (const void *)((const UCHAR *)request->buffer + sizeof args);
+	struct counter_affinity *affinity = NULL;
+	void *list = NULL;
+	SIZE_T affinity_bytes = 0, list_bytes = 0;
+	NTSTATUS status = check(&args, request->in);
+
+	if (!NT_SUCCESS(status))
+		return status;
+	if ((args.flags & PMCTEST_WITH_AFFINITY) != 0) {
+		affinity = make_affinity(request->instance, &args, affinity_items, &affinity_bytes);
+		if (affinity == NULL)
+			status = STATUS_NO_MEMORY;
+	}
+	if ((args.flags & PMCTEST_WITH_RESOURCES) != 0) {
+		list = make_list(request->instance, &args, (const void *)(affinity_items + args.affinity_items), &list_bytes);
+		if (list == NULL)
+			status = STATUS_NO_MEMORY;
+	}
+	if (NT_SUCCESS(status))
+		status = call_and_keep(request, &args, affinity, list);
+	pool_return(request->instance, affinity, affinity_bytes);
+	pool_return(request->instance, list, list_bytes);
+	return status;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One observed call of a HAL routine: IRQL before and after, the CPU it was made on, and what became of the handle cell. */
+#include "driver.h"
+
+static UCHAR irql(void)
+{
+	if (routines.current_irql != NULL)
+		return routines.current_irql();
+#if defined(__x86_64__)
+	return (UCHAR)__readcr8(); /* what KeGetCurrentIrql is on x64, where not every system exports it */
+#else
+	return PASSIVE_LEVEL;
+#endif
+}
+
+static void before(struct pmctest_call *call)
+{
+	ULONG cpu;
+	USHORT group;
+
+	RtlZeroMemory(call, sizeof *call);
+	cpu_current(&cpu, &group);
+	call->cpu = cpu;
+	call->group = group;
+	call->irql_before = irql();
+}
+
+void call_allocate(struct counter_affinity *affinity, ULONG group_count, void *list, ULONG64 poison, struct pmctest_call *call)
+{
+	void *cell = (void *)(ULONG_PTR)poison;
+
+	before(call);
+	call->status = (ULONG)routines.allocate(affinity, group_count, list, &cell);
+	call->irql_after = irql();
+	call->handle = (ULONG_PTR)cell;
+	call->written = (ULONG_PTR)cell != poison;
+}
+
+void call_free(HANDLE handle, struct pmctest_call *call)
+{
+	before(call);
+	call->status = (ULONG)routines.free(handle);
+	call->irql_after = irql();
+	call->handle = (ULONG_PTR)handle;
+}

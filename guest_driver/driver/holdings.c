@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which file of the device holds which allocation. An allocation ends with its file (cleanup) or with the instance (unload), so
+ * that a client that dies never leaves the counters taken.
+ */
+#include "driver.h"
+
+static void lock(struct instance *instance)
+{
+	KeWaitForSingleObject(&instance->lock, Executive, KernelMode, FALSE, NULL);
+}
+
+static void unlock(struct instance *instance)
+{
+	KeReleaseMutex(&instance->lock, FALSE);
+}
+
+struct holding *holding_prepare(struct instance *instance)
+{
+	return pool_take(instance, sizeof(struct holding));
+}
+
+void holding_discard(struct instance *instance, struct holding *holding)
+{
+	pool_return(instance, holding, sizeof *holding);
+}
+
+BOOLEAN holding_keep(struct instance *instance, struct holding *holding, struct file *file, HANDLE handle)
+{
+	BOOLEAN kept;
+
+	holding->owner = file;
+	holding->handle = handle;
+	lock(instance);
+	kept = (file == NULL || !file->closed) && instance->held_count < PMCTEST_MAX_HELD;
+	if (kept) {
+		InsertTailList(&instance->held, &holding->link);
+		instance->held_count++;
+	}
+	instance->remembered[instance->next_remembered] = handle;
+	instance->next_remembered = (instance->next_remembered + 1) % PMCTEST_REMEMBERED_HANDLES;
+	unlock(instance);
+	return kept;
+}
+
+/* Under the lock: take the first match off the list. NULL matches every file, and every handle. */
+static struct holding *take(struct instance *instance, const struct file *file, HANDLE handle)
+{
+	for (LIST_ENTRY *link = instance->held.Flink; link != &instance->held; link = link->Flink) {
+		struct holding *holding = CONTAINING_RECORD(link, struct holding, link);
+
+		if ((file == NULL || holding->owner == file) && (handle == NULL || holding->handle == handle)) {
+			RemoveEntryList(link);
+			instance->held_count--;
+			return holding;
+		}
+	}
+	return NULL;
+}
+
+void holding_forget(struct instance *instance, HANDLE handle)
+{
+	struct holding *holding = NULL;
+
+	lock(instance);
+	if (handle != NULL)
+		holding = take(instance, NULL, handle);
+	unlock(instance);
+	holding_discard(instance, holding);
+}
+
+BOOLEAN holding_remembers(struct instance *instance, HANDLE handle)
+{
+	BOOLEAN found = FALSE;
+
+	lock(instance);
+	for (ULONG i = 0; i < PMCTEST_REMEMBERED_HANDLES && !found; i++)
+		found = handle != NULL && instance->remembered[i] == handle;
+	for (LIST_ENTRY *link = instance->held.Flink; link != &instance->held && !found; link = link->Flink)
+		found = CONTAINING_RECORD(link, struct holding, link)->handle == handle;
+	unlock(instance);
+	return found;
+}
+
+BOOLEAN holding_any(struct instance *instance, const struct file *file)
+{
+	BOOLEAN found = FALSE;
+
+	lock(instance);
+	for (LIST_ENTRY *link = instance->held.Flink; link != &instance->held && !found; link = link->Flink)
+		found = CONTAINING_RECORD(link, struct holding, link)->owner == file;
+	unlock(instance);
+	return found;
+}
+
+ULONG holding_count(struct instance *instance)
+{
+	ULONG count;
+
+	lock(instance);
+	count = instance->held_count;
+	unlock(instance);
+	return count;
+}
+
+void holding_release(struct instance *instance, struct file *file)
+{
+	for (;;) {
+		struct holding *holding;
+		struct pmctest_call call;
+
+		lock(instance);
+		if (file != NULL)
+			file->closed = TRUE;
+		holding = take(instance, file, NULL);
+		unlock(instance);
+		if (holding == NULL)
+			return;
+		call_free(holding->handle, &call); /* nobody is left who could be told its status */
+		holding_discard(instance, holding);
+	}
+}

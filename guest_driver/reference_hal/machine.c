@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The machine as far as the contract depends on it: its PMU and its processors. */
+#include "reference.h"
+#include "../pmu/pmu.h"
+
+void machine_describe(struct machine *machine)
+{
+	struct pmu_report report = { 0 };
+	ULONG groups = KeQueryActiveGroupCount();
+
+	pmu_describe(&report);
+	*machine = (struct machine){ .has_pmu = report.interface != PMU_NONE };
+	machine->counters = machine->has_pmu && report.general != 0 ? min(report.general, MAX_COUNTERS) : MODEL_COUNTERS;
+	machine->groups = min(groups, MAX_GROUPS);
+	for (ULONG group = 0; group < machine->groups; group++) {
+		ULONG cpus = KeQueryActiveProcessorCountEx((USHORT)group);
+
+		machine->active[group] = cpus >= 64 ? ~0ull : (1ull << cpus) - 1;
+	}
+}

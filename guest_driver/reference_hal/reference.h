@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The reference HAL: our model of the documentation of HalAllocateHardwareCounters / HalFreeHardwareCounters, for a guest whose
+ * own HAL has neither. It is no Windows component and shows nothing about one.
+ *
+ * Choices where the documentation is silent: see arguments.c (what is invalid) and ledger.c (what excludes what).
+ */
+#ifndef HALPMC_REFERENCE_H
+#define HALPMC_REFERENCE_H
+
+#include "nt.h"
+#include "counter_abi.h"
+#include "defects.h"
+
+#define MAX_GROUPS 4u          /* of 64 processors each */
+#define MAX_COUNTERS 64u       /* bits of a counter set */
+#define ALL_COUNTERS (~0ull)   /* the whole PMU, also what has no index */
+#define MODEL_COUNTERS 4u      /* counters that a machine without a PMU is modelled with */
+
+/* settings.c: HKLM\SOFTWARE\halpmc\ReferenceHal, read once per process (that is: per start of the drivers' group). */
+struct settings {
+	BOOLEAN shared;       /* Generation: 0 exclusive, 1 shared */
+	BOOLEAN refuse;       /* WithoutPmu: 0 grant (as the Allocate page warns), 1 refuse with INSUFFICIENT_RESOURCES */
+	enum defect defect;   /* Defect: 0 none */
+};
+void settings_read(struct settings *settings);
+
+/* machine.c */
+struct machine {
+	BOOLEAN has_pmu;
+	ULONG counters;          /* valid counter indices: general counters only */
+	ULONG groups;
+	ULONG64 active[MAX_GROUPS]; /* processors of each group */
+};
+void machine_describe(struct machine *machine);
+
+/* What a caller asks for: these counters on these processors. */
+struct claim {
+	ULONG64 cpus[MAX_GROUPS];
+	ULONG64 counters;
+};
+
+/* arguments.c: from the arguments to a claim, or the status that refuses them. */
+NTSTATUS read_exclusive(const struct machine *machine, const struct counter_affinity *affinity, ULONG group_count, const void *list,
+			struct claim *claim);
+NTSTATUS read_shared(const struct machine *machine, const struct counter_affinity *affinity, ULONG group_count,
+		     const struct counter_list_v2 *list, struct claim *claim);
+
+/* ledger.c: who holds what. The caller serialises. A handle is never used twice. */
+ULONG64 ledger_grant(const struct claim *claim, BOOLEAN ignore_conflicts); /* 0: in conflict, or the ledger is full */
+BOOLEAN ledger_release(ULONG64 handle);
+BOOLEAN ledger_knew(ULONG64 handle); /* was once granted */
+
+#endif

@@ -1,0 +1,142 @@
+"""Builds the guest's binaries (test driver, client, reference HAL) by CMake and the pinned zig toolchain."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+
+import cmake
+import ninja
+
+from harness.caching import Say, cached, content_hash
+from harness.config.models import Arch
+from harness.deadlines import Deadline
+from harness.errors import BuildError, ToolMissing, UsageError
+from harness.paths import cache_dir, driver_sources
+
+BUILD_DEADLINE_S = 600.0
+NEEDS_BYTES = 64 << 20
+SYS, CLIENT, HAL = "pmctest.sys", "pmcctl.exe", "hal.dll"
+
+#: What the binaries are made from; the folders of guest_driver that make other things stay out of the hash.
+SOURCES = ("CMakeLists.txt", "cmake", "include", "pmu", "driver", "client", "reference_hal")
+TOOLS = ("ziglang", "cmake", "ninja")
+
+
+@dataclass(frozen=True)
+class BuiltFile:
+    """A binary and its SHA-256 in hexadecimal digits."""
+
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True)
+class DriverBuild:
+    """The guest's binaries. `digest` names the sources and tools that they come from."""
+
+    folder: Path
+    digest: str
+    sys: BuiltFile
+    client: BuiltFile
+    hal: BuiltFile
+
+
+def build_driver(arch: Arch = Arch.X86_64, *, say: Say = lambda _: None) -> DriverBuild:
+    """Build for an architecture, or take what the same sources and tools gave before.
+
+    Raises BuildError with the compiler's last lines, DeadlineExceeded, CacheBusy, NoSpace, ToolMissing; UsageError
+    for an architecture that cannot be built yet.
+    """
+    if arch is not Arch.X86_64:
+        raise UsageError(
+            f"the test driver cannot be built for {arch} yet",
+            remedy="use a guest whose architecture is x86_64",
+        )
+    sources = driver_sources()
+    versions = [f"{tool} {metadata.version(tool)}" for tool in TOOLS]
+    # One digest per name: folders are hashed by their members' names, so two of them must not be mixed up.
+    parts = [f"{name} {content_hash([sources / name])}" for name in SOURCES]
+    digest = content_hash([], [arch.value, *versions, *parts])
+
+    def build(folder: Path) -> None:
+        say(f"building the test driver for {arch}")
+        work = folder / "work"
+        _compile(arch, sources, work)
+        for name in (SYS, CLIENT, HAL):
+            shutil.move(work / name, folder / name)
+        shutil.rmtree(work)
+
+    folder = cached("driver", arch.value, digest, build, needs_bytes=NEEDS_BYTES, say=say)
+    return DriverBuild(
+        folder=folder,
+        digest=digest,
+        sys=_hashed(folder / SYS),
+        client=_hashed(folder / CLIENT),
+        hal=_hashed(folder / HAL),
+    )
+
+
+def _hashed(path: Path) -> BuiltFile:
+    return BuiltFile(path, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def zig_program() -> Path:
+    """The zig of the ziglang package. Raises ToolMissing."""
+    package = util.find_spec("ziglang")
+    if package is None or package.origin is None:
+        raise ToolMissing("zig", "ziglang")
+    return Path(package.origin).parent / "zig"
+
+
+def _compile(arch: Arch, sources: Path, work: Path) -> None:
+    deadline = Deadline(f"building the test driver for {arch}", BUILD_DEADLINE_S)
+    programs = Path(ninja.BIN_DIR) / "ninja", Path(cmake.CMAKE_BIN_DIR) / "cmake"
+    ninja_program, cmake_program = (str(program) for program in programs)
+    _run(
+        [
+            cmake_program,
+            *("-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja_program}"),
+            *("-S", str(sources), "-B", str(work)),
+            f"-DCMAKE_TOOLCHAIN_FILE={sources / 'cmake' / 'zig-windows.cmake'}",
+            f"-DHALPMC_ARCH={arch}",
+            f"-DHALPMC_ZIG={zig_program()}",
+        ],
+        deadline,
+    )
+    _run([ninja_program, "-C", str(work)], deadline)
+
+
+def _run(command: list[str], deadline: Deadline) -> None:
+    caches = str(cache_dir() / "zig")
+    environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": caches, "ZIG_LOCAL_CACHE_DIR": caches}
+    deadline.last_seen = f"{Path(command[0]).name} running"
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=max(deadline.remaining(), 0.001),
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise deadline.error() from None
+    if done.returncode != 0:
+        lines = done.stdout.splitlines()
+        first = next(
+            (line for line in lines if "error" in line.lower()), lines[-1] if lines else "no message"
+        )
+        raise BuildError(
+            f"{deadline.name} failed: {first.strip()}",
+            remedy="see the compiler's last lines",
+            evidence={"command": " ".join(command), "last lines": "\n".join(lines[-40:])},
+        )

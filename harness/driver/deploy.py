@@ -1,0 +1,108 @@
+"""Bringing the test driver into a guest: files by SFTP, checked by hash, services by API through the client."""
+
+from __future__ import annotations
+
+from harness.config.models import Generation, GuestDefinition, HalKind, HalSettings, WithoutPmu
+from harness.driver import protocol
+from harness.driver.build import DriverBuild
+from harness.driver.defects import DEFECTS
+from harness.driver.session import ClientSession
+from harness.errors import ClientError, DriverError, GuestError
+from harness.guest.transport import Transport
+
+#: Two instances of one binary: the second one is the "second driver" of the contract.
+SERVICES = ("pmctest", "pmctest2")
+HAL_KEY = r"HKLM\SOFTWARE\halpmc\ReferenceHal"
+SYSTEM_HAL = r"C:\windows\system32\hal.dll"
+START_TIMEOUT_MS = 30_000
+
+
+def upload(transport: Transport, definition: GuestDefinition, build: DriverBuild) -> dict[str, str]:
+    """Copy driver and client (and, where the guest has no HAL of its own, the reference HAL); path → sha256."""
+    files = {
+        build.client.path: client_path(definition),
+        build.sys.path: driver_path(definition),
+    }
+    hashes = {client_path(definition): build.client.sha256, driver_path(definition): build.sys.sha256}
+    if definition.hal is HalKind.REFERENCE:
+        files[build.hal.path] = SYSTEM_HAL
+        hashes[SYSTEM_HAL] = build.hal.sha256
+    transport.put_many(files)
+    return hashes
+
+
+def client_path(definition: GuestDefinition) -> str:
+    """Where the client lies in the guest."""
+    return definition.drop_folder + r"\pmcctl.exe"
+
+
+def driver_path(definition: GuestDefinition) -> str:
+    """Where the test driver lies in the guest."""
+    return definition.drop_folder + r"\pmctest.sys"
+
+
+def verify(session: ClientSession, hashes: dict[str, str]) -> None:
+    """Compare what arrived with what was sent. Raises GuestError naming the file that differs."""
+    for path, expected in hashes.items():
+        seen = session.call("file.hash", protocol.FileHash, path=path).sha256
+        if seen != expected:
+            raise GuestError(
+                f"{path} differs in the guest after the transfer: sha256 {seen}, sent {expected}"
+            )
+
+
+def start_drivers(session: ClientSession, definition: GuestDefinition, hal: HalSettings) -> None:
+    """Set the reference HAL's registry values (they are read when a driver starts) and start both instances."""
+    if definition.hal is HalKind.REFERENCE:
+        values = {
+            "Generation": int(hal.generation is Generation.SHARED),
+            "WithoutPmu": int(hal.without_pmu is WithoutPmu.REFUSE),
+            "Defect": DEFECTS[hal.defect] if hal.defect else 0,
+        }
+        for name, value in values.items():
+            session.call("registry.set", protocol.Empty, path=HAL_KEY, name=name, type="dword", value=value)
+    for service in SERVICES:
+        try:
+            # The load-order group keeps both instances in one kernel process on a guest that has several;
+            # a demand-start driver on Windows ignores it.
+            session.call(
+                "service.create",
+                protocol.Empty,
+                name=service,
+                path=driver_path(definition),
+                group=definition.service_group,
+            )
+            start(session, service)
+        except ClientError as error:
+            raise DriverError(
+                f"the test driver does not start as service {service}: {error.message}",
+                remedy=START_REMEDIES.get(error.code, "see the guest's logs in the cell's folder"),
+            ) from error
+
+
+def stop_drivers(session: ClientSession) -> None:
+    """Stop and delete both instances."""
+    for service in SERVICES:
+        stop(session, service)
+        session.call("service.delete", protocol.Empty, name=service)
+
+
+def start(session: ClientSession, service: str) -> None:
+    """Start an instance and wait until it runs."""
+    session.call("service.start", protocol.ServiceState, name=service, timeout_ms=START_TIMEOUT_MS)
+
+
+def stop(session: ClientSession, service: str) -> None:
+    """Stop an instance and wait until it is unloaded."""
+    session.call("service.stop", protocol.ServiceState, name=service, timeout_ms=START_TIMEOUT_MS)
+
+
+#: What users of test drivers meet, by Win32 error number.
+START_REMEDIES = {
+    2: "the driver's file is not where the service points",
+    577: "the driver's signature is refused: with Secure Boot off, bcdedit /set testsigning on, and reboot",
+    1058: "the service is disabled",
+    1072: "the service is marked for deletion: close every handle to it, or reboot the guest",
+    1073: "a service of this name exists already: use a fresh guest",
+    1275: "the driver is blocked by policy (HVCI or the blocklist)",
+}

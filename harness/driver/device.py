@@ -1,0 +1,111 @@
+"""An open handle to one instance of the test driver, as seen from the harness."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from harness.contract.observations import Call
+from harness.driver import protocol
+from harness.driver.session import ClientSession
+from harness.errors import ClientError
+
+#: Put into the handle cell before each allocate, to prove that the routine wrote it.
+POISON = 0xAAAA_AAAA_AAAA_AAAA
+CYCLES_TIMEOUT_S = 180.0
+RACE_TIMEOUT_S = 180.0
+
+
+class Device:
+    """Calls of the two routines through one handle of the test driver; closing it frees what it holds.
+
+    Every call is kept in `calls`, for the clauses about all calls. Raises ClientError when the IRP itself fails:
+    that is never the answer of a routine.
+    """
+
+    def __init__(self, session: ClientSession, number: int, service: str) -> None:
+        self._session = session
+        self._number = number
+        self.service = service
+        self.calls: list[Call] = []
+
+    @classmethod
+    def open(cls, session: ClientSession, service: str) -> Device:
+        """Open the instance that runs as this service."""
+        return cls(session, session.call("device.open", protocol.DeviceOpened, name=service).device, service)
+
+    def close(self) -> None:
+        """Close the handle; the driver frees what it holds."""
+        self._session.call("device.close", protocol.Empty, device=self._number)
+
+    def info(self) -> protocol.DriverInfo:
+        """What the driver says of itself."""
+        return self._session.call("driver.info", protocol.DriverInfo, device=self._number)
+
+    def allocate(
+        self,
+        *,
+        affinity: Sequence[dict[str, Any]] | None = None,
+        group_count: int | None = None,
+        resources: dict[str, Any] | None = None,
+        cpu: int | None = None,
+        keep: bool = False,
+    ) -> Call:
+        """HalAllocateHardwareCounters; without arguments the plain request (NULL, 0, NULL).
+
+        With `keep` the allocation belongs to the driver instead of to this handle: only a free or its unload ends it.
+        """
+        return self._call(
+            "allocate",
+            affinity=affinity,
+            group_count=group_count,
+            resources=resources,
+            cpu=cpu,
+            poison=POISON,
+            keep=keep,
+        )
+
+    def free(self, handle: int, *, cpu: int | None = None, worker: bool = False) -> Call:
+        """HalFreeHardwareCounters; `worker` makes a system thread call it."""
+        return self._call("free", handle=handle, cpu=cpu, worker=worker)
+
+    def cycles(self, count: int) -> protocol.CyclesResult:
+        """`count` times allocate and free inside the driver."""
+        return self._session.call(
+            "cycles", protocol.CyclesResult, device=self._number, count=count, timeout_s=CYCLES_TIMEOUT_S
+        )
+
+    def race(self, threads: int, rounds: int) -> protocol.RaceResult:
+        """System threads of the driver that allocate and free against each other."""
+        return self._session.call(
+            "race",
+            protocol.RaceResult,
+            device=self._number,
+            threads=threads,
+            rounds=rounds,
+            timeout_s=RACE_TIMEOUT_S,
+        )
+
+    def count(self, loop: int = 10_000) -> protocol.CountResult:
+        """Program every counter, run the known loop, read; the handle must hold an allocation."""
+        return self._session.call("count", protocol.CountResult, device=self._number, loop=loop)
+
+    def _call(self, op: str, **args: Any) -> Call:
+        result = self._session.call(op, protocol.CallResult, device=self._number, **args)
+        call = to_call(op, result)
+        self.calls.append(call)
+        return call
+
+
+def to_call(op: str, result: protocol.CallResult) -> Call:
+    """The observation in a call's result. Raises ClientError when the IRP failed."""
+    if result.transport != 0:
+        raise ClientError(op, "win32", result.transport, "DeviceIoControl")
+    return Call(
+        status=result.status,
+        handle=result.handle,
+        written=result.written,
+        irql_before=result.irql_before,
+        irql_after=result.irql_after,
+        cpu=result.cpu,
+    )

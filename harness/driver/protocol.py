@@ -1,0 +1,209 @@
+"""The protocol between the harness and the client in the guest, as models: the schema of guest_driver/PROTOCOL.md."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from harness.driver.driver_messages import (
+    MAX_CYCLES,
+    MAX_RACE_ROUNDS,
+    MAX_RACE_THREADS,
+    Affinity,
+    AllocateArgs,
+    CallResult,
+    CountArgs,
+    CounterCount,
+    CountResult,
+    CyclesArgs,
+    CyclesResult,
+    DeviceArgs,
+    DeviceName,
+    DeviceOpened,
+    DriverInfo,
+    FreeArgs,
+    HolderFree,
+    HolderKilled,
+    HolderMode,
+    HolderStart,
+    HolderStarted,
+    RaceArgs,
+    RaceResult,
+    Resource,
+    Resources,
+)
+from harness.driver.system_messages import (
+    CpuidLeaf,
+    Facts,
+    FileHash,
+    FilePath,
+    RegistryKey,
+    RegistryName,
+    RegistrySet,
+    RegistryType,
+    RegistryValue,
+    ServiceChange,
+    ServiceCreate,
+    ServiceName,
+    ServiceState,
+    ServiceStatus,
+)
+from harness.driver.wire import Empty, HexInt, Message, UInt16, UInt32
+
+__all__ = [
+    "MAX_CYCLES",
+    "MAX_RACE_ROUNDS",
+    "MAX_RACE_THREADS",
+    "PROTOCOL_VERSION",
+    "REQUESTS",
+    "Affinity",
+    "AllocateArgs",
+    "Answer",
+    "CallResult",
+    "CountArgs",
+    "CountResult",
+    "CounterCount",
+    "CpuidLeaf",
+    "CyclesArgs",
+    "CyclesResult",
+    "DeviceArgs",
+    "DeviceName",
+    "DeviceOpened",
+    "DriverInfo",
+    "Empty",
+    "ErrorInfo",
+    "ErrorKind",
+    "Facts",
+    "FileHash",
+    "FilePath",
+    "FreeArgs",
+    "Hello",
+    "HexInt",
+    "HolderFree",
+    "HolderKilled",
+    "HolderMode",
+    "HolderStart",
+    "HolderStarted",
+    "Message",
+    "RaceArgs",
+    "RaceResult",
+    "RegistryKey",
+    "RegistryName",
+    "RegistrySet",
+    "RegistryType",
+    "RegistryValue",
+    "Request",
+    "Resource",
+    "Resources",
+    "ServiceChange",
+    "ServiceCreate",
+    "ServiceName",
+    "ServiceState",
+    "ServiceStatus",
+    "UInt16",
+    "UInt32",
+    "json_schema",
+]
+
+PROTOCOL_VERSION = 1
+
+
+class Hello(Message):
+    """The client's greeting, before any request."""
+
+    hello: Literal["pmcctl"]
+    protocol: UInt32
+    version: str
+    arch: str
+    pid: UInt32
+
+
+class ErrorKind(StrEnum):
+    """Whose number `code` is; `protocol` means that the request itself was wrong."""
+
+    WIN32 = "win32"
+    NTSTATUS = "ntstatus"
+    PROTOCOL = "protocol"
+
+
+class ErrorInfo(Message):
+    """Why a request failed; `what` names the call, or says what is wrong with the request."""
+
+    kind: ErrorKind
+    code: UInt32
+    what: str
+
+
+class Request(Message):
+    """A line to the client; `args` has the model that REQUESTS names for `op`."""
+
+    id: UInt32
+    op: str
+    args: dict[str, Any]
+
+
+class Answer(Message):
+    """A line from the client: a result of the model that REQUESTS names for the op, or an error."""
+
+    id: UInt32
+    ok: bool
+    result: dict[str, Any] | None = None
+    error: ErrorInfo | None = None
+
+
+REQUESTS: dict[str, tuple[type[Message], type[Message]]] = {
+    "facts": (Empty, Facts),
+    "service.create": (ServiceCreate, Empty),
+    "service.start": (ServiceChange, ServiceState),
+    "service.stop": (ServiceChange, ServiceState),
+    "service.delete": (ServiceName, ServiceState),
+    "service.query": (ServiceName, ServiceStatus),
+    "file.hash": (FilePath, FileHash),
+    "registry.set": (RegistrySet, Empty),
+    "registry.get": (RegistryName, RegistryValue),
+    "registry.delete": (RegistryKey, Empty),
+    "device.open": (DeviceName, DeviceOpened),
+    "device.close": (DeviceArgs, Empty),
+    "driver.info": (DeviceArgs, DriverInfo),
+    "allocate": (AllocateArgs, CallResult),
+    "free": (FreeArgs, CallResult),
+    "cycles": (CyclesArgs, CyclesResult),
+    "race": (RaceArgs, RaceResult),
+    "count": (CountArgs, CountResult),
+    "holder.start": (HolderStart, HolderStarted),
+    "holder.kill": (Empty, HolderKilled),
+    "holder.free": (HolderFree, CallResult),
+    "exit": (Empty, Empty),
+}
+"""Each operation: the model of its arguments, and of its result."""
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of one line in either direction; `operations` names each operation's models."""
+    models: set[type[Message]] = {Hello, Answer}
+    for pair in REQUESTS.values():
+        models.update(pair)
+    ordered = sorted(models, key=lambda model: model.__name__)
+    keys: list[tuple[type[BaseModel], JsonSchemaMode]] = [(model, "serialization") for model in ordered]
+    references, definitions = models_json_schema(keys, ref_template="#/$defs/{model}")
+    reference = {model: references[(model, "serialization")] for model in ordered}
+    requests = [
+        {
+            "type": "object",
+            "properties": {"id": {"type": "integer"}, "op": {"const": op}, "args": reference[args]},
+            "required": ["id", "op"],
+            "additionalProperties": False,
+        }
+        for op, (args, _) in REQUESTS.items()
+    ]
+    return {
+        **definitions,
+        "anyOf": [reference[Hello], reference[Answer], *requests],
+        "operations": {
+            op: {"args": reference[args], "result": reference[result]}
+            for op, (args, result) in REQUESTS.items()
+        },
+    }

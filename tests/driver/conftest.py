@@ -1,0 +1,28 @@
+"""What the tests of the guest's C code share: the real build, and parts of the client compiled for the host."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import pytest
+
+from harness.driver.build import DriverBuild, build_driver
+from harness.paths import driver_sources
+from tests.driver.client_code import ClientCode, compile_client_code
+
+
+@pytest.fixture(scope="session")
+def driver_build() -> DriverBuild:
+    return build_driver()
+
+
+@pytest.fixture(scope="session")
+def client_code(tmp_path_factory: pytest.TempPathFactory) -> ClientCode:
+    library = compile_client_code(tmp_path_factory.mktemp("client"), driver_sources())
+    return ClientCode(ctypes.CDLL(str(library)))
+
+
+@pytest.fixture
+def sources() -> Path:
+    return driver_sources()

@@ -1,0 +1,65 @@
+"""Building the guest's binaries: cached, reproducible, and clear about what is wrong with the sources."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness.config.models import Arch
+from harness.driver import build
+from harness.driver.build import DriverBuild, build_driver
+from harness.errors import BuildError, UsageError
+
+
+def test_is_built_once(driver_build: DriverBuild) -> None:
+    said: list[str] = []
+    assert build_driver(say=said.append) == driver_build
+    assert said == []
+
+
+def test_equal_sources_give_equal_files(
+    driver_build: DriverBuild, tmp_path: Path, sources: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere and later: neither a path nor a time is inside."""
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(sources, copy)
+    # The compiler's cache stays, or this would build what its cache knows; the object files are made anew by ninja.
+    monkeypatch.setattr(build, "driver_sources", lambda: copy)
+    monkeypatch.setattr(build, "cached", _uncached(tmp_path / "built"))
+    again = build_driver()
+    assert again.folder != driver_build.folder
+    assert (again.sys.sha256, again.client.sha256, again.hal.sha256) == (
+        driver_build.sys.sha256,
+        driver_build.client.sha256,
+        driver_build.hal.sha256,
+    )
+
+
+def test_a_mistake_in_the_sources_is_named(
+    tmp_path: Path, sources: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "broken"
+    shutil.copytree(sources, copy)
+    header = copy / "include" / "pmctest.h"
+    header.write_text(header.read_text() + "\nint unfinished(void\n")
+    monkeypatch.setattr(build, "driver_sources", lambda: copy)
+    monkeypatch.setattr(build, "cached", _uncached(tmp_path / "built"))
+    with pytest.raises(BuildError, match="error: ") as caught:
+        build_driver()
+    assert "pmctest.h" in caught.value.evidence["last lines"]
+
+
+def test_an_architecture_that_cannot_be_built_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="aarch64"):
+        build_driver(Arch.AARCH64)
+
+
+def _uncached(folder: Path):  # type: ignore[no-untyped-def]
+    def cached(kind, name, digest, make, **_):  # type: ignore[no-untyped-def]
+        folder.mkdir()
+        make(folder)
+        return folder
+
+    return cached

@@ -1,0 +1,120 @@
+"""Both sides of the protocol, and its document, say the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from pydantic import ValidationError
+
+from harness.driver import protocol
+from harness.driver.defects import DEFECTS
+
+CALL = {
+    "transport": 0,
+    "status": 0xC000009A,
+    "handle": "0x0",
+    "irql_before": 0,
+    "irql_after": 0,
+    "cpu": 1,
+    "group": 0,
+    "written": True,
+}
+
+
+def defines(header: Path) -> dict[str, int]:
+    found = re.findall(r"^#define (\w+) (0x[0-9a-fA-F]+|\d+)u\b", header.read_text(), re.MULTILINE)
+    return {name: int(value, 0) for name, value in found}
+
+
+def test_the_client_knows_the_same_operations_and_arguments(sources: Path) -> None:
+    table = re.findall(
+        r'\{ "([a-z.]+)", " ([a-z_ ]*)", op_\w+ \}', (sources / "client" / "serve.c").read_text()
+    )
+    client = {name: set(words.split()) for name, words in table}
+    harness = {op: set(args.model_fields) for op, (args, _) in protocol.REQUESTS.items()}
+    assert client == harness
+
+
+def test_the_document_names_the_same_operations(sources: Path) -> None:
+    text = (sources / "PROTOCOL.md").read_text()
+    documented = {
+        name
+        for line in text.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`([a-z.]+)`", line.split("|")[1])
+    }
+    assert documented == set(protocol.REQUESTS)
+
+
+@pytest.mark.parametrize("op", protocol.REQUESTS)
+def test_the_document_names_every_field(sources: Path, op: str) -> None:
+    text = (sources / "PROTOCOL.md").read_text()
+    (row,) = [
+        line for line in text.splitlines() if line.startswith("| `") and f"`{op}`" in line.split("|")[1]
+    ]
+    args, result = protocol.REQUESTS[op]
+    fields = set(args.model_fields)
+    fields |= set() if result is protocol.CallResult else set(result.model_fields)
+    assert {field for field in fields if not re.search(rf"`{field}`", row)} == set()
+
+
+def test_bounds_and_versions_agree(sources: Path) -> None:
+    wire = defines(sources / "include" / "pmctest.h")
+    assert wire["PMCTEST_MAX_CYCLES"] == protocol.MAX_CYCLES
+    assert wire["PMCTEST_MAX_THREADS"] == protocol.MAX_RACE_THREADS
+    assert wire["PMCTEST_MAX_ROUNDS"] == protocol.MAX_RACE_ROUNDS
+    assert defines(sources / "client" / "client.h")["PROTOCOL_VERSION"] == protocol.PROTOCOL_VERSION
+
+
+def test_defects_agree(sources: Path) -> None:
+    table = re.findall(r'X\((\d+), \w+, "([a-z-]+)"\)', (sources / "reference_hal" / "defects.h").read_text())
+    assert {name: int(number) for number, name in table} == dict(DEFECTS)
+
+
+def test_the_documents_examples_are_of_the_protocol(sources: Path) -> None:
+    text = (sources / "PROTOCOL.md").read_text()
+    validator = jsonschema.Draft202012Validator(protocol.json_schema())
+    lines = [line.strip() for line in text.splitlines() if line.startswith("    {")]
+    assert lines
+    for line in lines:
+        validator.validate(json.loads(line))
+        protocol.Hello.model_validate_json(line)
+    inline = re.findall(r"`(\{\"id\":7,\"ok\":false.*?\}\})`", text)
+    assert inline
+    for line in inline:
+        validator.validate(json.loads(line))
+        assert protocol.Answer.model_validate_json(line).error is not None
+
+
+def test_64_bit_values_are_hexadecimal_on_the_wire() -> None:
+    args = protocol.AllocateArgs(device=1, poison=2**64 - 1, affinity=(protocol.Affinity(mask=3),))
+    wire = args.model_dump(mode="json")
+    assert wire["poison"] == "0xffffffffffffffff"
+    assert wire["affinity"] == [{"mask": "0x3", "group": 0, "reserved": [0, 0, 0]}]
+    assert protocol.AllocateArgs.model_validate(wire) == args
+    assert protocol.CallResult.model_validate({**CALL, "handle": "0xAb"}).handle == 0xAB
+
+
+@pytest.mark.parametrize("handle", ["ab", "0x", "0x10000000000000000", -1, 2**64, 1.5, None, "0x1 "])
+def test_what_is_no_64_bit_value_is_refused(handle: Any) -> None:
+    with pytest.raises(ValidationError):
+        protocol.CallResult.model_validate({**CALL, "handle": handle})
+
+
+@pytest.mark.parametrize(
+    "change", [{"status": -1}, {"status": 2**32}, {"status": "0x0"}, {"written": 2}, {"more": 1}]
+)
+def test_what_is_no_call_is_refused(change: dict[str, Any]) -> None:
+    protocol.CallResult.model_validate(CALL)
+    with pytest.raises(ValidationError):
+        protocol.CallResult.model_validate({**CALL, **change})
+    schema = protocol.json_schema()
+    call = {**schema, "anyOf": [schema["operations"]["free"]["result"]]}
+    jsonschema.validate(CALL, call)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**CALL, **change}, call)
