@@ -1,0 +1,173 @@
+"""Builds the embedded guest: Debian, OpenSSH and Wine on one self-booting disk (images/embedded)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from importlib import metadata, util
+from pathlib import Path
+
+from harness.caching import GIB, Say, cached
+from harness.config.models import GuestDefinition
+from harness.deadlines import Deadline
+from harness.errors import BuildError
+from harness.host.tools import require_tool
+from harness.imaging.manifest import FILE_NAME, Manifest, sha256_of
+from harness.imaging.process import run_recipe
+from harness.imaging.recipe import KIND, Recipe, recipe_of
+from harness.imaging.store import DISK, HOST_KEY, KEY, GuestImage, open_image
+from harness.probe.build import zig
+
+BUILD_LIMIT_S = 1500.0
+HELPER_LIMIT_S = 300.0
+KEY_LIMIT_S = 30.0
+SPACE_NEEDED = 3 * GIB
+
+#: Programs that the recipe calls, each checked before anything is done.
+TOOLS = (
+    "mmdebstrap",
+    "dpkg-deb",
+    "x86_64-w64-mingw32-objcopy",
+    "depmod",
+    "modprobe",
+    "cpio",
+    "mformat",
+    "mcopy",
+    "syslinux",
+    "mke2fs",
+    "qemu-img",
+    "unshare",
+    "setpriv",
+    "ssh-keygen",
+)
+
+HELPERS = ("winsh", "bugcheck")
+#: No C run-time library and no start files: the helpers use kernel32 alone, which makes them start faster.
+HELPER_FLAGS = (
+    *("-target", "x86_64-windows-gnu", "-std=c17", "-Os", "-s"),
+    *("-Wall", "-Wextra", "-Werror", "-fno-stack-protector", "-nostdlib"),
+)
+
+
+def build_guest(definition: GuestDefinition, *, say: Say = lambda _: None) -> GuestImage:
+    """The image of a guest, built when it is not in the store yet.
+
+    Raises UsageError (no such recipe), ToolMissing, NoSpace, CacheBusy, BuildError, DeadlineExceeded.
+    """
+    recipe = recipe_of(definition)
+
+    def build(folder: Path) -> None:
+        _build(definition, recipe, folder, say)
+
+    folder = cached(KIND, definition.name, recipe.digest, build, needs_bytes=SPACE_NEEDED, say=say)
+    return open_image(definition, folder)
+
+
+def _build(definition: GuestDefinition, recipe: Recipe, folder: Path, say: Say) -> None:
+    for tool in TOOLS:
+        require_tool(tool)
+    title = f"building guest {definition.name}"
+    work, result = folder / "work", folder / "result"
+    staged = work / "input"
+    staged.mkdir(parents=True)
+    result.mkdir()
+    say(f"{title}: helper programs")
+    for helper in HELPERS:
+        _compile(recipe.folder / "src" / f"{helper}.c", staged / f"{helper}.exe")
+    _make_key(folder / KEY, definition.name)
+    shutil.copyfile(folder / f"{KEY}.pub", staged / "authorized_keys")
+    shutil.copytree(recipe.folder, staged / "recipe")
+
+    mode = "root" if os.geteuid() == 0 else "unshare"
+    # As root all temporary files are in our own folder, so that even SIGKILL leaves none that is not swept up later. In
+    # mode unshare they must be where mmdebstrap's mapped user may go.
+    environment = {"TMPDIR": str(work)} if mode == "root" else {}
+    stages = run_recipe(
+        ["sh", staged / "recipe" / "build.sh", mode, recipe.suite, staged, result],
+        environment=environment,
+        log=folder / f"{title}.log",
+        limit_s=BUILD_LIMIT_S,
+        first_stage="debian",
+        say=say,
+    )
+    (folder / f"{title}.log").rename(folder / "build.log")
+    for name in (DISK, HOST_KEY):
+        (result / name).rename(folder / name)
+    (folder / DISK).chmod(0o444)
+    manifest = _manifest(definition, recipe, folder, _packages(result / "packages.tsv"), mode, stages)
+    (folder / FILE_NAME).write_text(manifest.model_dump_json(indent=2) + "\n")
+    shutil.rmtree(work)
+    shutil.rmtree(result)
+
+
+def _compile(source: Path, program: Path) -> None:
+    """One helper program of the guest. zig leaves its Windows headers out with -nostdlib: they are named to it."""
+    package = util.find_spec("ziglang")
+    if package is None or package.origin is None:
+        raise BuildError("the package ziglang is not installed", remedy="run ci/bootstrap")
+    headers = Path(package.origin).parent / "lib" / "libc" / "include" / "any-windows-any"
+    entry = f"-Wl,-e,{source.stem}_main"
+    zig(
+        ["cc", *HELPER_FLAGS, "-isystem", str(headers), entry, "-o", str(program), str(source), "-lkernel32"],
+        Deadline(f"compiling {source.name}", HELPER_LIMIT_S),
+    )
+
+
+def _make_key(path: Path, comment: str) -> None:
+    done = subprocess.run(
+        [require_tool("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", f"halpmc {comment}", "-f", path],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=KEY_LIMIT_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise BuildError("ssh-keygen made no key", remedy="see its output", evidence={"stderr": done.stderr})
+
+
+def _packages(table: Path) -> dict[str, str]:
+    return dict(sorted(line.split("\t") for line in table.read_text().splitlines()))
+
+
+def _manifest(
+    definition: GuestDefinition,
+    recipe: Recipe,
+    folder: Path,
+    packages: dict[str, str],
+    mode: str,
+    stages: dict[str, float],
+) -> Manifest:
+    disk = folder / DISK
+    kernels = [f"{name} {version}" for name, version in packages.items() if name.startswith("linux-image-")]
+    return Manifest(
+        name=definition.name,
+        kind=definition.kind,
+        os=f"Debian {packages['base-files']} ({recipe.suite})",
+        arch=definition.arch,
+        wine_version=packages["libwine"],
+        kernel=" ".join(kernels),
+        packages=packages,
+        tools={"ziglang": metadata.version("ziglang"), **_tool_versions()},
+        recipe_hash=recipe.digest,
+        build_mode=mode,
+        built_at=datetime.now(UTC).replace(microsecond=0),
+        built_by=f"halpmc {metadata.version('halpmc')}",
+        stage_seconds=stages,
+        disk_sha256=sha256_of(disk),
+        disk_bytes=disk.stat().st_size,
+        disk_mtime_ns=disk.stat().st_mtime_ns,
+    )
+
+
+def _tool_versions() -> dict[str, str]:
+    """First line of --version of the tools that shape the image."""
+    versions = {}
+    for tool in ("mmdebstrap", "x86_64-w64-mingw32-objcopy", "qemu-img"):
+        done = subprocess.run(
+            [require_tool(tool), "--version"], capture_output=True, text=True, timeout=KEY_LIMIT_S, check=False
+        )
+        versions[tool] = (done.stdout or done.stderr).strip().partition("\n")[0]
+    return versions

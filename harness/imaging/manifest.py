@@ -1,0 +1,56 @@
+"""What an image is made of, written beside it when it is built."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from harness.config.models import Arch, GuestKind, Model
+from harness.errors import InfrastructureError
+
+FILE_NAME = "manifest.json"
+
+
+class Manifest(Model):
+    """Identity and ingredients of a guest image.
+
+    `packages` maps each Debian package in the image to its version; `tools` the same for the programs of the host that
+    made it. `stage_seconds` tells how long each stage of the build took.
+    """
+
+    name: str
+    kind: GuestKind
+    os: str
+    arch: Arch
+    wine_version: str | None
+    kernel: str
+    packages: dict[str, str]
+    tools: dict[str, str]
+    recipe_hash: str
+    build_mode: str
+    built_at: datetime
+    built_by: str
+    stage_seconds: dict[str, float]
+    disk_sha256: str
+    disk_bytes: int
+    disk_mtime_ns: int
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest in an image's folder. Raises InfrastructureError when it is missing or damaged."""
+    path = folder / FILE_NAME
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise InfrastructureError(
+            f"{path} is no manifest", remedy=f"delete {folder} and build the guest again", evidence={"error": str(error)}
+        ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

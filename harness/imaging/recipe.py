@@ -1,0 +1,50 @@
+"""How a guest definition is turned into an image: the recipe's folder, its parameters, and the hash over all of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from harness.caching import content_hash
+from harness.config.models import Arch, GuestDefinition
+from harness.errors import UsageError
+from harness.paths import cache_dir, image_sources
+
+KIND = "guests"
+
+#: Debian's suite per architecture. The measured Wine of each is in it.
+SUITES = {Arch.X86_64: "bookworm"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A folder below images/, and what it is called with."""
+
+    folder: Path
+    suite: str
+    arch: Arch
+
+    @property
+    def digest(self) -> str:
+        """Hash of everything that decides what is built, except the versions of Debian's packages of the day."""
+        parameters = [self.suite, self.arch.value, f"ziglang {metadata.version('ziglang')}"]
+        return content_hash([self.folder], parameters)
+
+
+def recipe_of(definition: GuestDefinition) -> Recipe:
+    """The recipe that a guest is built by. Raises UsageError when there is none."""
+    folder = image_sources() / definition.recipe
+    if definition.recipe != "embedded" or not folder.is_dir():
+        raise UsageError(
+            f"guest {definition.name!r} has the recipe {definition.recipe!r}, which does not exist",
+            remedy="use the recipe 'embedded'",
+        )
+    if definition.arch not in SUITES:
+        raise UsageError(f"the recipe 'embedded' makes no {definition.arch} guest", remedy="use x86_64")
+    return Recipe(folder, SUITES[definition.arch], definition.arch)
+
+
+def image_folder(definition: GuestDefinition) -> Path:
+    """Where the image of this definition is, once it is built."""
+    return cache_dir() / KIND / f"{definition.name}-{recipe_of(definition).digest}"

@@ -1,0 +1,70 @@
+"""The store of guest images: finding one, and proving that it is the one that was built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.config.load import load_guest
+from harness.config.models import GuestDefinition
+from harness.errors import InfrastructureError, UsageError
+from harness.imaging.manifest import Manifest, read_manifest, sha256_of
+from harness.imaging.recipe import image_folder
+
+DISK = "disk.qcow2"
+KEY = "key"
+HOST_KEY = "host_key.pub"
+
+
+@dataclass(frozen=True)
+class GuestImage:
+    """A built guest. `key` is the private key that logs in; `host_key` the text of the guest's public host key."""
+
+    definition: GuestDefinition
+    folder: Path
+    disk: Path
+    key: Path
+    host_key: str
+    manifest: Manifest
+
+
+def find_guest(name: str) -> GuestImage:
+    """The built image of a guest definition.
+
+    Raises UsageError when there is no such definition, or its image is not built or out of date; ConfigError;
+    InfrastructureError when the image's folder is damaged.
+    """
+    definition = load_guest(name)
+    folder = image_folder(definition)
+    if not folder.is_dir():
+        older = any(folder.parent.glob(f"{name}-*"))
+        state = "is out of date: its recipe has changed" if older else "is not built"
+        raise UsageError(f"guest {name!r} {state}", remedy=f"run: halpmc guest build {name}")
+    return open_image(definition, folder)
+
+
+def open_image(definition: GuestDefinition, folder: Path) -> GuestImage:
+    """The image in a folder. A look at the disk's size and time tells whether it was touched since it was built.
+
+    Raises InfrastructureError when it was, or when a file is missing.
+    """
+    manifest = read_manifest(folder)
+    disk, key, host_key = folder / DISK, folder / KEY, folder / HOST_KEY
+    for path in (disk, key, host_key):
+        if not path.is_file():
+            raise _damaged(folder, f"{path} is missing")
+    status = disk.stat()
+    if (status.st_size, status.st_mtime_ns) != (manifest.disk_bytes, manifest.disk_mtime_ns):
+        raise _damaged(folder, f"{disk} was changed after it was built")
+    return GuestImage(definition, folder, disk, key, host_key.read_text().strip(), manifest)
+
+
+def verify(image: GuestImage) -> None:
+    """Read the whole disk and compare its SHA-256. Raises InfrastructureError when it differs."""
+    found = sha256_of(image.disk)
+    if found != image.manifest.disk_sha256:
+        raise _damaged(image.folder, f"{image.disk} has SHA-256 {found}, not {image.manifest.disk_sha256}")
+
+
+def _damaged(folder: Path, message: str) -> InfrastructureError:
+    return InfrastructureError(message, remedy=f"delete {folder} and build the guest again")

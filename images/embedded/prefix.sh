@@ -1,0 +1,30 @@
+#!/bin/sh
+# Inside the guest's root: the SSH host key and the Wine prefix.
+set -eu
+export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+
+rm -f /etc/ssh/ssh_host_*
+ssh-keygen -q -t ed25519 -N '' -C embedded -f /etc/ssh/ssh_host_ed25519_key
+
+# /C: is a real folder, so that SFTP paths look as they do with Win32-OpenSSH: /C:/folder/file
+mkdir /C: /wine
+ln -s /C: /wine/drive_c
+
+. /etc/wine-environment
+"$WINE" wineboot.exe --init </dev/null >/dev/null 2>&1
+"$WINE" regedit.exe /S 'Z:\tmp\guest.reg' </dev/null >/dev/null 2>&1
+"$WINESERVER" -k
+"$WINESERVER" -w
+grep -q '"hal"="native,builtin"' /wine/user.reg || { echo "prefix.sh: guest.reg did not reach the registry" >&2; exit 1; }
+
+echo disable >/wine/.update-timestamp # else each start compares and maybe rewrites the whole prefix
+ln -sf /dev/ttyS1 /wine/dosdevices/com2
+system32=/C:/windows/system32
+install -m 755 /tmp/winsh.exe /tmp/bugcheck.exe "$system32/"
+
+# hal.dll is replaced by the reference HAL later; what that forwards to is Wine's own hal, under another name and without
+# the marker that makes Wine load its built-in library instead of the file.
+cp "$system32/hal.dll" "$system32/halwine.dll"
+[ "$(dd if="$system32/halwine.dll" bs=1 skip=64 count=16 status=none)" = "Wine builtin DLL" ] ||
+  { echo "prefix.sh: hal.dll has no builtin marker at offset 64" >&2; exit 1; }
+dd if=/dev/zero of="$system32/halwine.dll" bs=1 seek=64 count=32 conv=notrunc status=none
