@@ -58,8 +58,9 @@ class HalKind(StrEnum):
 
 
 class Start(StrEnum):
-    """How the VM starts."""
+    """How the VM starts: `clone`, from a saved ready state that is made once; `cold`, from power-on."""
 
+    CLONE = "clone"
     COLD = "cold"
 
 
@@ -83,7 +84,7 @@ class Cell(Model):
     pmu: bool = True
     smp: int = Field(default=2, ge=1, le=256)
     memory_mib: int = Field(default=512, ge=64, le=1 << 20)
-    start: Start = Start.COLD
+    start: Start = Start.CLONE
     hal: HalSettings = HalSettings()
 
     @property

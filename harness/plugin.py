@@ -1,0 +1,257 @@
+"""The pytest face: parametrizes tests over the cells of a matrix, and writes a record for every clause judged.
+
+Importing this module is cheap: VMs, SSH and reports are imported when a test first needs them, so that
+`--collect-only` touches no VM, accelerator or image.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from harness.errors import HalpmcError, UsageError
+
+if TYPE_CHECKING:
+    from harness.config.matrix import Matrix
+    from harness.config.models import Cell
+    from harness.contract.judgement import Judgement
+    from harness.probe.models import ProbeAnswer
+    from harness.report.summary import Summary
+    from harness.runs.cell import CellRun
+    from harness.runs.guest import Guest
+    from harness.runs.session import RunSession
+
+OPTIONS = {
+    "matrix": "matrix file whose cells the tests run in",
+    "runs_dir": "folder in which a run makes its own folder (default: runs)",
+}
+PLUGIN_NAME = "halpmc-run"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """One group; every option has an environment variable and an ini twin (command line > environment > ini)."""
+    group = parser.getgroup("halpmc", "hardware performance counters in Windows VMs")
+    for name, text in OPTIONS.items():
+        variable = f"HALPMC_{name.upper()}"
+        group.addoption(
+            f"--halpmc-{name.replace('_', '-')}",
+            metavar="PATH",
+            dest=f"halpmc_{name}",
+            help=f"{text} [environment: {variable}, ini: halpmc_{name}]",
+        )
+        parser.addini(f"halpmc_{name}", text)
+    group.addoption(
+        "--halpmc-cell",
+        metavar="ID",
+        action="append",
+        default=[],
+        dest="halpmc_cell",
+        help="run only this cell of the matrix (may be given several times)",
+    )
+    group.addoption(
+        "--halpmc-run-dir",
+        metavar="PATH",
+        dest="halpmc_run_dir",
+        help="append to the run in this folder instead of starting one (used by `halpmc run`)",
+    )
+
+
+def _setting(config: pytest.Config, name: str) -> tuple[str | None, str]:
+    """The value of a setting and where it comes from."""
+    for value, origin in (
+        (config.getoption(f"halpmc_{name}"), "command line"),
+        (os.environ.get(f"HALPMC_{name.upper()}"), "environment"),
+        (config.getini(f"halpmc_{name}"), "ini file"),
+    ):
+        if value:
+            return str(value), origin
+    return None, "default"
+
+
+@dataclass
+class CellPlugin:
+    """What the plugin knows in this pytest session; registered only when there is a matrix."""
+
+    matrix: Matrix
+    cells: tuple[Cell, ...]
+    runs_dir: Path
+    run_dir: Path | None
+    origins: str
+    session: RunSession | None = None
+    summary: Summary | None = None
+    running: CellRun | None = None
+
+    def start(self) -> RunSession:
+        """The run of this pytest session, started when the first cell starts."""
+        from harness.runs.session import RunSession
+
+        if self.session is None:
+            self.session = RunSession.open(self.matrix, self.cells, self.runs_dir, self.run_dir)
+        return self.session
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker; load the matrix, whose mistakes are usage errors before anything starts."""
+    config.addinivalue_line("markers", "clause(id, ...): the clauses of the contract that this test judges")
+    matrix_path, matrix_origin = _setting(config, "matrix")
+    if matrix_path is None:
+        if config.getoption("halpmc_cell") or config.getoption("halpmc_run_dir"):
+            raise pytest.UsageError("--halpmc-cell and --halpmc-run-dir need --halpmc-matrix")
+        return
+    from harness.config.load import load_matrix
+    from harness.runs.plan import select_cells
+
+    runs_dir, runs_origin = _setting(config, "runs_dir")
+    run_dir = config.getoption("halpmc_run_dir")
+    try:
+        matrix = load_matrix(Path(matrix_path))
+        cells = select_cells(matrix, config.getoption("halpmc_cell"))
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+    plugin = CellPlugin(
+        matrix,
+        cells,
+        Path(runs_dir or "runs"),
+        Path(run_dir) if run_dir else None,
+        f"halpmc: matrix {matrix_path} ({matrix_origin}), {len(cells)} cells, "
+        f"runs in {runs_dir or 'runs'} ({runs_origin})",
+    )
+    config.pluginmanager.register(plugin, PLUGIN_NAME)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Where each setting came from."""
+    plugin = config.pluginmanager.get_plugin(PLUGIN_NAME)
+    return plugin.origins if isinstance(plugin, CellPlugin) else None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test per cell, cells in the order of their ids. Tests that need a guest are not made for probe-only cells."""
+    own = [str(mark.args[0]) for mark in metafunc.definition.iter_markers("parametrize") if mark.args]
+    if "cell" not in metafunc.fixturenames or any("cell" in names.split(",") for names in own):
+        return
+    plugin = metafunc.config.pluginmanager.get_plugin(PLUGIN_NAME)
+    if not isinstance(plugin, CellPlugin):
+        raise pytest.UsageError(
+            f"{metafunc.definition.nodeid} runs inside the cells of a matrix: "
+            "give one with --halpmc-matrix, such as ci/matrices/demo.yaml"
+        )
+    needs_guest = "guest" in metafunc.fixturenames
+    cells = [cell for cell in plugin.cells if cell.guest is not None or not needs_guest]
+    metafunc.parametrize("cell", cells, ids=[cell.id for cell in cells], scope="session")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every clause named by a marker must be in the catalogue."""
+    named = [(item, name) for item in items for mark in item.iter_markers("clause") for name in mark.args]
+    if named:
+        from harness.contract.clauses import clause
+
+        for item, name in named:
+            try:
+                clause(name)
+            except UsageError as error:
+                raise pytest.UsageError(f"{item.nodeid}: {error}") from None
+
+
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Let SIGTERM unwind like Ctrl-C while cells run, so that VMs are shut down and the records are closed."""
+    if isinstance(session.config.pluginmanager.get_plugin(PLUGIN_NAME), CellPlugin):
+        signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Write the record of every clause that this test judged, as soon as it is known."""
+    report: pytest.TestReport = yield
+    plugin = item.config.pluginmanager.get_plugin(PLUGIN_NAME)
+    names = [name for mark in item.iter_markers("clause") for name in mark.args]
+    if isinstance(plugin, CellPlugin) and plugin.running is not None and names:
+        error = call.excinfo.value if call.excinfo else None
+        if report.when == "call" or report.outcome != "passed":
+            plugin.running.record_test(
+                names, item.nodeid, report.when or "", report.outcome, error, call.duration
+            )
+        if isinstance(error, HalpmcError):
+            report.longrepr = f"{error}\nevidence: {plugin.running.folder}"
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Close the records; when this session led the run, write its last record and the reports."""
+    plugin = session.config.pluginmanager.get_plugin(PLUGIN_NAME)
+    if not isinstance(plugin, CellPlugin) or plugin.session is None:
+        return
+    plugin.session.close()
+    if plugin.session.leading:
+        from harness.report.summary import summarize
+        from harness.report.write import write_reports
+        from harness.runs.execute import end_run
+
+        end_run(plugin.session.folder, summarize(plugin.session.folder).exit_code)
+        plugin.summary = write_reports(plugin.session.folder)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The table of the run and the path of its report."""
+    plugin = config.pluginmanager.get_plugin(PLUGIN_NAME)
+    if isinstance(plugin, CellPlugin) and plugin.session is not None and plugin.summary is not None:
+        from rich.console import Console
+
+        from harness.report.terminal import print_summary
+
+        terminalreporter.section("halpmc")
+        print_summary(plugin.summary, plugin.session.folder, Console())
+
+
+@pytest.fixture(scope="session")
+def cell_run(cell: Cell, pytestconfig: pytest.Config) -> Generator[CellRun, None, None]:
+    """The run of one cell: its folder, its records, its verdict at the end."""
+    plugin = pytestconfig.pluginmanager.get_plugin(PLUGIN_NAME)
+    assert isinstance(plugin, CellPlugin)
+    with plugin.start().cell(cell) as running:
+        plugin.running = running
+        try:
+            yield running
+        finally:
+            plugin.running = None
+
+
+@pytest.fixture(scope="session")
+def probe_answer(cell_run: CellRun) -> ProbeAnswer:
+    """What the PMU probe found with this cell's accelerator, machine and CPU string."""
+    return cell_run.probe()
+
+
+@pytest.fixture(scope="session")
+def guest(cell_run: CellRun, probe_answer: ProbeAnswer) -> Guest:  # noqa: ARG001 - the probe answers first
+    """The cell's guest: booted, test drivers loaded, client answering."""
+    return cell_run.boot()
+
+
+@pytest.fixture
+def observe(cell_run: CellRun) -> Generator[Any, None, None]:
+    """`observe(title, value)` keeps what was seen with the clauses of this test; the value is any JSON value."""
+    cell_run.observations.clear()
+    yield cell_run.observe
+
+
+@pytest.fixture
+def settle(cell_run: CellRun) -> Any:
+    """`settle(judgement)` ends the test the way the judgement says: fail, skip with its reason, or go on."""
+
+    def end(judgement: Judgement) -> None:
+        cell_run.settle(judgement)
+
+    return end

@@ -1,0 +1,113 @@
+"""What needs somebody's attention, grouped so that one cause is one line, the most serious first."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from harness.contract.outcomes import Outcome, Verdict
+from harness.report.summary import CellSummary, Summary, shortage
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One cause, and the cells and clauses it was seen in.
+
+    `kind` is fail, infrastructure, guest, error, unknown or record.
+    """
+
+    kind: str
+    reason: str
+    cells: tuple[str, ...] = ()
+    clauses: tuple[str, ...] = ()
+
+
+def findings(summary: Summary) -> list[Finding]:
+    """All findings of a run, the most serious first. Empty exactly when nothing is wrong."""
+    return [
+        *_violations(summary),
+        *_incidents(summary),
+        *_errors(summary),
+        *_unknown(summary),
+        *_records(summary),
+    ]
+
+
+def _violations(summary: Summary) -> list[Finding]:
+    """One finding for each clause and reason, with all cells that have it."""
+    seen: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for cell in summary.cells:
+        for clause, outcome in cell.clauses.items():
+            if outcome is Outcome.FAIL:
+                seen[clause, cell.clause_reasons.get(clause, "")].append(cell.id)
+    broken = [
+        Finding("fail", cell.reason, (cell.id,))
+        for cell in summary.cells
+        if cell.verdict is Verdict.BROKEN and Outcome.FAIL not in cell.clauses.values()
+    ]
+    return [
+        Finding("fail", reason, tuple(cells), (clause,)) for (clause, reason), cells in seen.items()
+    ] + broken
+
+
+def _incidents(summary: Summary) -> list[Finding]:
+    """One finding for each message, with the clauses that could not be judged because of it."""
+    cells: dict[tuple[str, str], list[str]] = defaultdict(list)
+    clauses: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for cell in summary.cells:
+        for incident in cell.incidents:
+            key = (incident.branch, incident.message)
+            cells[key].append(cell.id)
+            clauses[key].update(
+                dict.fromkeys(
+                    clause
+                    for clause, outcome in cell.clauses.items()
+                    if outcome is Outcome.ERROR and incident.message in cell.clause_reasons.get(clause, "")
+                )
+            )
+    return [
+        Finding(branch, message, tuple(dict.fromkeys(where)), tuple(clauses[branch, message]))
+        for (branch, message), where in cells.items()
+    ]
+
+
+def _errors(summary: Summary) -> list[Finding]:
+    """One finding for each reason that no incident explains."""
+    cells: dict[str, dict[str, None]] = defaultdict(dict)
+    clauses: dict[str, dict[str, None]] = defaultdict(dict)
+    for cell in summary.cells:
+        for clause, outcome in cell.clauses.items():
+            reason = cell.clause_reasons.get(clause, "")
+            if outcome is Outcome.ERROR and not _explained(cell, reason):
+                cells[reason][cell.id] = None
+                clauses[reason][clause] = None
+    return [Finding("error", reason, tuple(where), tuple(clauses[reason])) for reason, where in cells.items()]
+
+
+def _explained(cell: CellSummary, reason: str) -> bool:
+    return any(incident.message in reason for incident in cell.incidents)
+
+
+def _unknown(summary: Summary) -> list[Finding]:
+    """Cells without a verdict that nothing else explains."""
+    return [
+        Finding("unknown", cell.reason, (cell.id,))
+        for cell in summary.cells
+        if cell.verdict is Verdict.UNKNOWN
+        and not cell.incidents
+        and not shortage(cell)
+        and Outcome.ERROR not in cell.clauses.values()
+    ]
+
+
+def _records(summary: Summary) -> list[Finding]:
+    """What is wrong with the records, and one finding for all cells that are short of the same."""
+    short: dict[str, list[str]] = defaultdict(list)
+    for cell in summary.cells:
+        if shortage(cell):
+            short[shortage(cell)].append(cell.id)
+    named = {f"{cell}: {words}" for words, cells in short.items() for cell in cells}
+    return [
+        *(Finding("record", problem) for problem in summary.problems if problem not in named),
+        *(Finding("record", words, tuple(cells)) for words, cells in short.items()),
+    ]

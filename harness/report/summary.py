@@ -1,0 +1,213 @@
+"""The summary of a run, purely from its records. Its JSON keys are a public interface."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.contract.outcomes import Outcome, Verdict
+from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, EXIT_VIOLATION
+from harness.probe.models import PmuVerdict, ProbeAnswer
+from harness.report.loading import CellView, RunView, load_run
+from harness.report.text import count, write_atomically
+from harness.runs.record import WORST_FIRST, ClauseRecord, ExcludedCell, worst_outcome
+
+SCHEMA_VERSION = 1
+FILE_NAME = "summary.json"
+MAX_NAMED = 8
+"""Clauses that a sentence about a shortage names; `missing` has them all."""
+UNENDED = "the run ended before this cell did"
+
+EXIT_MEANINGS = {
+    EXIT_OK: "all conform",
+    EXIT_VIOLATION: "contract violation",
+    EXIT_INFRASTRUCTURE: "infrastructure, something could not be judged",
+}
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Phase(_Model):
+    """One phase of a cell and how long it took; phases are in the order in which they ended."""
+
+    name: str
+    seconds: float
+
+
+class Incident(_Model):
+    """Something that went wrong outside a clause. `branch` is infrastructure or guest."""
+
+    branch: str
+    message: str
+    evidence: dict[str, str]
+
+
+class CellSummary(_Model):
+    """One cell: verdict first.
+
+    `realised` is null when the cell did not get far enough to know. `probe` is the verdict of the PMU probe
+    or null, and `probe_answer` all that it said. `clauses` maps each recorded clause to the outcome that
+    counts: of several tests the first of fail, error, pass, recorded, skipped. `clause_reasons` has the
+    reasons of all tests that gave one. `missing` names the clauses that were planned and not recorded.
+    """
+
+    id: str
+    verdict: Verdict
+    reason: str
+    realised: bool | None
+    not_realised: tuple[str, ...]
+    probe: PmuVerdict | None
+    probe_answer: ProbeAnswer | None
+    clauses: dict[str, Outcome]
+    clause_reasons: dict[str, str]
+    missing: tuple[str, ...]
+    duration_s: float
+    phases: tuple[Phase, ...]
+    incidents: tuple[Incident, ...]
+    provenance: dict[str, str]
+    config: dict[str, Any]
+
+
+class Summary(_Model):
+    """A run. `planned` counts its pairs of cell and clause, `recorded` those with at least one record.
+
+    A shortage is red: `exit_code` is 3 then (or 1, which outweighs it), and `problems` names it in words.
+    `finished` is false for a run that was killed or still goes on. `counts` has the pairs by outcome.
+    """
+
+    schema_version: int
+    name: str
+    started: datetime
+    duration_s: float
+    finished: bool
+    planned: int
+    recorded: int
+    exit_code: int
+    counts: dict[Outcome, int]
+    problems: tuple[str, ...]
+    cells: tuple[CellSummary, ...]
+    matrix: str
+    matrix_sha256: str
+    host: dict[str, str]
+    versions: dict[str, str]
+    excluded: tuple[ExcludedCell, ...]
+
+
+def summarize(folder: Path) -> Summary:
+    """The summary of the run in this folder, even when it was killed or goes on. Raises as load_run does."""
+    return summarize_run(load_run(folder))
+
+
+def summarize_run(view: RunView) -> Summary:
+    """The summary of a run that has been read."""
+    cells = tuple(_summarize_cell(cell) for cell in view.cells.values())
+    planned = sum(len(cell.plan.clauses) for cell in view.cells.values())
+    outcomes = [outcome for cell in cells for outcome in cell.clauses.values()]
+    problems = [*view.damage, *(f"{cell.id}: {shortage(cell)}" for cell in cells if shortage(cell))]
+    exit_code = _exit_code(cells, problems)
+    if exit_code == EXIT_OK and view.end and view.end.exit_code != EXIT_OK:
+        problems.append(f"the run ended with exit code {view.end.exit_code}, and no record says why")
+        exit_code = EXIT_INFRASTRUCTURE
+    return Summary(
+        schema_version=SCHEMA_VERSION,
+        name=view.run.name,
+        started=view.run.time,
+        duration_s=round((view.last_time - view.run.time).total_seconds(), 3),
+        finished=view.end is not None,
+        planned=planned,
+        recorded=planned - sum(len(cell.missing) for cell in cells),
+        exit_code=exit_code,
+        counts={outcome: outcomes.count(outcome) for outcome in WORST_FIRST},
+        problems=tuple(problems),
+        cells=cells,
+        matrix=view.run.matrix,
+        matrix_sha256=view.run.matrix_sha256,
+        host=view.run.host,
+        versions=view.run.versions,
+        excluded=view.run.excluded,
+    )
+
+
+def shortage(cell: CellSummary) -> str:
+    """What the records of a cell are short of, in words; empty when nothing is."""
+    words = [UNENDED] if cell.realised is None else []
+    planned = count(len(cell.clauses) + len(cell.missing), "clause")
+    if cell.missing and cell.clauses:
+        named = ", ".join(cell.missing[:MAX_NAMED])
+        more = f" and {len(cell.missing) - MAX_NAMED} more" if len(cell.missing) > MAX_NAMED else ""
+        words.append(f"{len(cell.missing)} of {planned} not recorded: {named}{more}")
+    elif cell.missing:
+        words.append(f"none of {planned} recorded")
+    return "; ".join(words)
+
+
+def write_summary(folder: Path, summary: Summary) -> None:
+    """Write summary.json into the run's folder, whole or not at all."""
+    write_atomically(folder / FILE_NAME, summary.model_dump_json(indent=2) + "\n")
+
+
+def _summarize_cell(cell: CellView) -> CellSummary:
+    planned = [clause for clause in cell.plan.clauses if clause in cell.clauses]
+    order = [*planned, *(clause for clause in cell.clauses if clause not in cell.plan.clauses)]
+    reasons = {clause: _reason(cell.clauses[clause]) for clause in order}
+    answer = cell.probe.answer if cell.probe else None
+    end = cell.end
+    return CellSummary(
+        id=cell.id,
+        verdict=end.verdict if end else Verdict.UNKNOWN,
+        reason=end.reason if end else _unended(cell),
+        realised=end.realised if end else None,
+        not_realised=end.not_realised if end else (),
+        probe=answer.verdict if answer else None,
+        probe_answer=answer,
+        clauses={
+            clause: worst_outcome(record.outcome for record in cell.clauses[clause]) for clause in order
+        },
+        clause_reasons={clause: reason for clause, reason in reasons.items() if reason},
+        missing=cell.missing,
+        duration_s=end.duration_s if end else _seen_for(cell),
+        phases=tuple(Phase(name=phase.name, seconds=phase.seconds) for phase in cell.phases),
+        incidents=tuple(
+            Incident(branch=i.branch, message=i.message, evidence=i.evidence) for i in cell.incidents
+        ),
+        provenance=cell.provenance,
+        config=cell.plan.config,
+    )
+
+
+def _reason(records: list[ClauseRecord]) -> str:
+    """The reasons of all tests of a clause, the worst first: nothing that was skipped hides behind a pass."""
+    ranked = sorted(records, key=lambda record: WORST_FIRST.index(record.outcome))
+    return "; ".join(dict.fromkeys(record.reason for record in ranked if record.reason))
+
+
+def _unended(cell: CellView) -> str:
+    return f"{UNENDED}: {cell.incidents[-1].message}" if cell.incidents else UNENDED
+
+
+def _seen_for(cell: CellView) -> float:
+    """How long a cell without an end was seen, in seconds."""
+    if cell.first_time is None or cell.last_time is None:
+        return 0.0
+    return round((cell.last_time - cell.first_time).total_seconds(), 3)
+
+
+def _exit_code(cells: tuple[CellSummary, ...], problems: list[str]) -> int:
+    """A violation outweighs everything; then comes whatever could not be judged."""
+    outcomes = {outcome for cell in cells for outcome in cell.clauses.values()}
+    verdicts = {cell.verdict for cell in cells}
+    if Outcome.FAIL in outcomes or Verdict.BROKEN in verdicts:
+        return EXIT_VIOLATION
+    if (
+        problems
+        or Outcome.ERROR in outcomes
+        or Verdict.UNKNOWN in verdicts
+        or any(cell.incidents for cell in cells)
+    ):
+        return EXIT_INFRASTRUCTURE
+    return EXIT_OK

@@ -1,0 +1,222 @@
+"""One cell being run: from the PMU probe to the verdict. Whatever is recorded about it goes through here."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator, Iterable
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.config.load import load_guest
+from harness.config.models import Accel, Cell, GuestDefinition
+from harness.contract.judgement import Judgement
+from harness.contract.outcomes import Outcome, Verdict
+from harness.contract.verdict import cell_verdict, realisation
+from harness.errors import ContractViolation, GuestPanicked, HalpmcError, UsageError
+from harness.probe.accelerator import AcceleratorChoice, choose_accelerator
+from harness.probe.models import ProbeAnswer
+from harness.probe.run import run_probe
+from harness.runs.guest import Guest, boot_guest
+from harness.runs.record import (
+    CellEndRecord,
+    CellRecord,
+    ClauseRecord,
+    IncidentRecord,
+    PhaseRecord,
+    ProbeRecord,
+    Recorder,
+    worst_outcome,
+)
+
+
+class CellRun:
+    """Runs one cell and records it. `folder` holds its logs and its run.sh."""
+
+    def __init__(self, cell: Cell, folder: Path, recorder: Recorder) -> None:
+        self.cell = cell
+        self.folder = folder
+        self.observations: list[tuple[str, Any]] = []
+        self._recorder = recorder
+        self._resources = ExitStack()
+        self._started = time.monotonic()
+        self._judgement: Judgement | None = None
+        self._outcomes: dict[str, list[tuple[Outcome, str]]] = {}
+        self._incidents: list[str] = []
+        self._definition: GuestDefinition | None = load_guest(cell.guest) if cell.guest else None
+        self._choice: AcceleratorChoice | None = None
+        self._answer: ProbeAnswer | None = None
+        self._guest: Guest | None = None
+        (folder / "config.json").write_text(json.dumps(cell.model_dump(mode="json"), indent=2) + "\n")
+
+    # -- starting ---------------------------------------------------------------------------------------------
+
+    def probe(self) -> ProbeAnswer:
+        """Decide the accelerator, and ask the PMU probe what this machine really has."""
+        with self._incident_on_error(), self._phase("probe"):
+            self._choice = choose_accelerator(self.cell.accel, self.cell.arch, self.cell.machine)
+            self._answer = run_probe(
+                self.cell.arch,
+                self._choice.accel,
+                self.cell.machine,
+                self.cpu_string(self._choice.accel),
+                smp=self.cell.smp,
+            )
+        self._recorder.write(ProbeRecord(cell=self.cell.id, answer=self._answer))
+        if self._definition is None:
+            self._recorder.write(
+                CellRecord(
+                    cell=self.cell.id,
+                    provenance={"accelerator": self._accelerator(), "guest_kind": "none (probe only)"},
+                )
+            )
+        return self._answer
+
+    def boot(self) -> Guest:
+        """Boot the guest and load the test drivers; the probe has answered before."""
+        if self._definition is None or self._choice is None:
+            raise UsageError(f"cell {self.cell.id} has no guest, or its probe was not asked first")
+        with self._incident_on_error():
+            self._guest = self._resources.enter_context(
+                boot_guest(
+                    self.cell,
+                    self._definition,
+                    accel=self._choice.accel,
+                    cpu_string=self.cpu_string(self._choice.accel),
+                    folder=self.folder,
+                    phase=self._phase,
+                    provenance=self._record_provenance,
+                )
+            )
+        return self._guest
+
+    def cpu_string(self, accel: Accel) -> str:
+        """The -cpu string of this cell, the same for the probe and for the guest."""
+        flags = self._definition.tcg_cpu_flags if self._definition and accel is Accel.TCG else ()
+        model, *rest = self.cell.cpu_string.split(",")
+        return ",".join([model, *flags, *rest])
+
+    def _accelerator(self) -> str:
+        return f"{self._choice.accel} ({self._choice.reason})" if self._choice else "undecided"
+
+    def _record_provenance(self, provenance: dict[str, str]) -> None:
+        self._recorder.write(
+            CellRecord(cell=self.cell.id, provenance={"accelerator": self._accelerator(), **provenance})
+        )
+
+    @contextmanager
+    def _phase(self, name: str) -> Generator[None, None, None]:
+        """Measure one phase; only a finished phase is recorded."""
+        start = time.monotonic()
+        yield
+        self._recorder.write(
+            PhaseRecord(cell=self.cell.id, name=name, seconds=round(time.monotonic() - start, 3))
+        )
+
+    @contextmanager
+    def _incident_on_error(self) -> Generator[None, None, None]:
+        try:
+            yield
+        except HalpmcError as error:
+            self._incidents.append(error.message)
+            self._recorder.write(
+                IncidentRecord(
+                    cell=self.cell.id, branch=error.branch, message=str(error), evidence=error.evidence
+                )
+            )
+            raise
+
+    # -- judging ----------------------------------------------------------------------------------------------
+
+    def observe(self, title: str, value: Any) -> None:
+        """Keep what was seen, for the record of the test that is running."""
+        self.observations.append((title, value))
+
+    def settle(self, judgement: Judgement) -> None:
+        """End the running test the way the judgement says. Raises ContractViolation, or skips with the reason."""
+        self._judgement = judgement
+        if judgement.outcome is Outcome.FAIL:
+            because = f" [{'; '.join(judgement.because)}]" if judgement.because else ""
+            raise ContractViolation(f"{judgement.reason}{because}")
+        if judgement.outcome is Outcome.SKIPPED:
+            pytest.skip(judgement.reason)
+
+    def record_test(
+        self,
+        clauses: Iterable[str],
+        test: str,
+        when: str,
+        result: str,
+        error: BaseException | None,
+        duration_s: float,
+    ) -> None:
+        """Write one record for each clause of a test that pytest has just reported."""
+        outcome, reason = self._outcome(when, result, error)
+        for name in clauses:
+            self._outcomes.setdefault(name, []).append((outcome, reason))
+            self._recorder.write(
+                ClauseRecord(
+                    cell=self.cell.id,
+                    clause=name,
+                    test=test.split("[", maxsplit=1)[0],
+                    outcome=outcome,
+                    reason=reason,
+                    observations=tuple(self.observations),
+                    duration_s=round(duration_s, 4),
+                )
+            )
+        self._judgement = None
+        self.observations.clear()
+
+    def _outcome(self, when: str, result: str, error: BaseException | None) -> tuple[Outcome, str]:
+        """The outcome of a finished test and the reason in one line."""
+        if result == "passed":
+            if self._judgement is not None and self._judgement.outcome is Outcome.RECORDED:
+                return Outcome.RECORDED, self._judgement.reason
+            return Outcome.PASS, ""
+        message = (str(error).splitlines() or [type(error).__name__])[0] if error else result
+        if result == "skipped":
+            return Outcome.SKIPPED, message.removeprefix("Skipped: ")
+        if when == "call" and isinstance(error, ContractViolation):
+            return Outcome.FAIL, message
+        if when == "call" and isinstance(error, GuestPanicked):
+            return Outcome.FAIL, f"the guest's kernel died in this test: {message}"
+        return Outcome.ERROR, message if isinstance(
+            error, HalpmcError
+        ) else f"{type(error).__name__}: {message}"
+
+    # -- ending -----------------------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Stop the VM, and record the cell's verdict."""
+        with self._phase("shutdown"):
+            self._resources.close()
+        facts = self._guest.facts if self._guest else None
+        verdict, reason = cell_verdict(
+            {name: _counting(results) for name, results in self._outcomes.items()},
+            grant=self._guest.grant if self._guest else None,
+            probe=self._answer,
+            probe_only=self._definition is None,
+        )
+        if verdict is Verdict.UNKNOWN and self._incidents:
+            reason = self._incidents[0]
+        missing = realisation(self.cell, self._answer, cpus=facts.cpus if facts else None)
+        self._recorder.write(
+            CellEndRecord(
+                cell=self.cell.id,
+                verdict=verdict,
+                reason=reason,
+                realised=not missing and self._answer is not None,
+                not_realised=missing,
+                duration_s=round(time.monotonic() - self._started, 3),
+            )
+        )
+
+
+def _counting(results: list[tuple[Outcome, str]]) -> tuple[Outcome, str]:
+    """The outcome that counts for a clause that several tests judged, with its reason."""
+    counts = worst_outcome(outcome for outcome, _ in results)
+    return next(result for result in results if result[0] is counts)

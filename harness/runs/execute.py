@@ -1,0 +1,159 @@
+"""Executing a matrix: one process per cell, several at a time, all of them recording into one run."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from harness.config.matrix import Matrix
+from harness.config.models import Cell
+from harness.deadlines import Deadline
+from harness.host.tools import require_tool
+from harness.paths import contract_suite, project_root
+from harness.runs.folder import cell_folder, create_run_folder
+from harness.runs.plan import plan_run
+from harness.runs.record import (
+    CellEndRecord,
+    IncidentRecord,
+    Record,
+    Recorder,
+    RunEndRecord,
+    tail_records,
+)
+
+TICK_S = 0.2
+STOP_S = 20.0
+
+
+class Progress(Protocol):
+    """Whoever shows the records of a running run as they arrive."""
+
+    def update(self, records: Sequence[Record]) -> None:
+        """Show these new records."""
+
+
+@dataclass
+class Job:
+    """One cell's process."""
+
+    cell: Cell
+    process: subprocess.Popen[bytes]
+    pidfd: int
+    log: Path
+
+
+class Execution:
+    """Runs the cells of a plan. Cells' processes die with this one, by the kernel's parent-death signal."""
+
+    def __init__(self, matrix: Matrix, cells: Sequence[Cell], folder: Path, progress: Progress) -> None:
+        self._matrix = matrix
+        self._waiting = list(cells)
+        self._folder = folder
+        self._progress = progress
+        self._recorder = Recorder(folder)
+        self._jobs: list[Job] = []
+        self._offset = 0
+        self._ended: set[str] = set()
+
+    def run(self, slots: int) -> None:
+        """Run all cells, `slots` at a time. On KeyboardInterrupt the running cells are stopped, then it goes on."""
+        self._recorder.write(plan_run(self._matrix, self._waiting))
+        try:
+            while self._waiting or self._jobs:
+                while self._waiting and len(self._jobs) < slots:
+                    self._jobs.append(self._start(self._waiting.pop(0)))
+                self._reap(TICK_S)
+                self._show()
+        finally:
+            self._stop_all()
+            self._show()
+            self._recorder.close()
+
+    def _start(self, cell: Cell) -> Job:
+        log = cell_folder(self._folder, cell.id) / "pytest.log"
+        argv = [
+            str(require_tool("setpriv")),
+            "--pdeathsig",
+            "KILL",  # nothing outlives this process, whatever kills it
+            sys.executable,
+            "-m",
+            "pytest",
+            str(contract_suite()),
+            "-v",
+            "-p",
+            "no:cacheprovider",
+            "--tb=short",
+            f"--rootdir={project_root()}",
+            f"--halpmc-matrix={self._matrix.path.absolute()}",
+            f"--halpmc-cell={cell.id}",
+            f"--halpmc-run-dir={self._folder.absolute()}",
+        ]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+        return Job(cell, process, os.pidfd_open(process.pid), log)
+
+    def _reap(self, timeout_s: float) -> None:
+        """Wait until a job ends or the tick is over, and take the ended ones off."""
+        ready, _, _ = select.select([job.pidfd for job in self._jobs], [], [], timeout_s)
+        for job in [job for job in self._jobs if job.pidfd in ready]:
+            self._jobs.remove(job)
+            status = job.process.wait()
+            os.close(job.pidfd)
+            self._show()
+            if job.cell.id not in self._ended:
+                tail = "\n".join(job.log.read_text(errors="replace").splitlines()[-30:])
+                self._recorder.write(
+                    IncidentRecord(
+                        cell=job.cell.id,
+                        branch="infrastructure",
+                        message=f"the cell's process ended with status {status} before the cell did",
+                        evidence={"log": str(job.log.relative_to(self._folder)), "last lines": tail},
+                    )
+                )
+
+    def _show(self) -> None:
+        records, self._offset = tail_records(self._folder, self._offset)
+        self._ended.update(record.cell for record in records if isinstance(record, CellEndRecord))
+        self._progress.update(records)
+
+    def _stop_all(self) -> None:
+        """Ask the running cells to stop their VMs and end; after the deadline the kernel ends them."""
+        for job in self._jobs:
+            job.process.send_signal(signal.SIGTERM)
+        deadline = Deadline("cells stopping", STOP_S)
+        while self._jobs and not deadline.expired():
+            self._reap(TICK_S)
+        for job in self._jobs:
+            job.process.kill()
+        while self._jobs:
+            self._reap(TICK_S)
+
+
+def execute(
+    matrix: Matrix,
+    cells: Sequence[Cell],
+    *,
+    slots: int,
+    runs_dir: Path,
+    progress: Callable[[Path, Sequence[Cell]], Progress],
+) -> Path:
+    """Run the cells and return the run's folder. Raises KeyboardInterrupt after stopping cleanly."""
+    folder = create_run_folder(runs_dir, matrix.name)
+    Execution(matrix, cells, folder, progress(folder, cells)).run(slots)
+    return folder
+
+
+def end_run(folder: Path, exit_code: int) -> None:
+    """Write the last record of a run."""
+    recorder = Recorder(folder)
+    recorder.write(RunEndRecord(exit_code=exit_code))
+    recorder.close()

@@ -1,0 +1,41 @@
+"""What a run will do, decided before any VM starts: the first record, against which shortage is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from harness import __version__
+from harness.config.matrix import Matrix
+from harness.config.models import Cell
+from harness.contract.clauses import suite_for
+from harness.errors import UsageError
+from harness.host.tools import host_facts
+from harness.runs.record import ExcludedCell, PlannedCell, RunRecord
+
+
+def select_cells(matrix: Matrix, wanted: Iterable[str]) -> tuple[Cell, ...]:
+    """The cells with the ids in `wanted`, or all when it is empty. Raises UsageError for an id that is not there."""
+    ids = list(wanted)
+    known = {cell.id: cell for cell in matrix.cells}
+    for cell_id in ids:
+        if cell_id not in known:
+            raise UsageError(
+                f"{matrix.path} has no cell {cell_id!r}", remedy=f"it has: {', '.join(sorted(known))}"
+            )
+    return tuple(known[i] for i in sorted(set(ids))) if ids else matrix.cells
+
+
+def plan_run(matrix: Matrix, cells: Iterable[Cell]) -> RunRecord:
+    """The first record of a run of these cells of the matrix."""
+    return RunRecord(
+        name=matrix.name,
+        matrix=str(matrix.path),
+        matrix_sha256=matrix.sha256,
+        cells=tuple(
+            PlannedCell(id=cell.id, config=cell.model_dump(mode="json"), clauses=suite_for(cell))
+            for cell in cells
+        ),
+        excluded=tuple(ExcludedCell(id=cell_id, reason=reason) for cell_id, reason in matrix.excluded),
+        host=host_facts(),
+        versions={"halpmc": __version__},
+    )

@@ -1,0 +1,27 @@
+"""Before the first cell starts: everything that the cells share is there, or is built once, with progress."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.caching import Say
+from harness.config.load import load_guest
+from harness.config.models import Cell
+from harness.driver.build import build_driver
+from harness.host.tools import qemu_binary
+from harness.imaging.store import find_guest
+from harness.probe.accelerator import choose_accelerator
+from harness.probe.build import build_probe
+
+
+def prepare(cells: Sequence[Cell], *, say: Say) -> None:
+    """Tools, guests (they must have been built), drivers, probes, the accelerators' proof. Raises what is missing."""
+    for arch in sorted({cell.arch for cell in cells}):
+        qemu_binary(arch)
+    for name in sorted({cell.guest for cell in cells if cell.guest}):
+        find_guest(name)
+        build_driver(load_guest(name).arch, say=say)
+    for arch in sorted({cell.arch for cell in cells}):
+        build_probe(arch, say=say)
+    for accel, arch, machine in sorted({(cell.accel, cell.arch, cell.machine) for cell in cells}):
+        choose_accelerator(accel, arch, machine, say=say)

@@ -1,0 +1,45 @@
+"""One pytest session's part of a run: a run of its own, or one cell's share of a run that `halpmc run` leads."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.config.matrix import Matrix
+from harness.config.models import Cell
+from harness.runs.cell import CellRun
+from harness.runs.folder import cell_folder, create_run_folder
+from harness.runs.plan import plan_run
+from harness.runs.record import Recorder
+
+
+class RunSession:
+    """Opens the records, runs cells one after another, and closes the run if it started it."""
+
+    def __init__(self, folder: Path, *, leading: bool) -> None:
+        self.folder = folder
+        self.recorder = Recorder(folder)
+        self.leading = leading
+
+    @classmethod
+    def open(cls, matrix: Matrix, cells: Iterable[Cell], runs_dir: Path, run_dir: Path | None) -> RunSession:
+        """Join the run in `run_dir`, or start a new one in `runs_dir`."""
+        if run_dir is not None:
+            return cls(run_dir, leading=False)
+        session = cls(create_run_folder(runs_dir, matrix.name), leading=True)
+        session.recorder.write(plan_run(matrix, cells))
+        return session
+
+    @contextmanager
+    def cell(self, cell: Cell) -> Generator[CellRun, None, None]:
+        """One cell: whatever happens inside, its VM is gone and its verdict is recorded afterwards."""
+        running = CellRun(cell, cell_folder(self.folder, cell.id), self.recorder)
+        try:
+            yield running
+        finally:
+            running.finish()
+
+    def close(self) -> None:
+        """Close the records."""
+        self.recorder.close()

@@ -1,0 +1,199 @@
+"""One QEMU machine as data, and its command line: for the harness, and as a script that a human runs."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from harness.config.models import Accel, Arch, Model
+from harness.errors import EXIT_USAGE
+
+#: A QEMU that a guest took over could still start no process and gain no privilege; libvirt switches on the
+#: same. A consequence: migration URIs of the kind `exec:` do not work.
+SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+DEFAULT_HUMAN_PORT = 2222
+_PORT_MARK = "\0"  # cannot occur in an argument, so it marks where the script puts its own port
+
+
+class RamFile(Model):
+    """The guest's RAM as a file: `shared`, what the guest writes goes into it; else it stays the clone's own."""
+
+    path: Path
+    shared: bool
+
+
+class Machine(Model):
+    """Everything that defines the virtual machine, in QEMU's words.
+
+    `machine`, `cpu`, `disk_device`, `net_device` and `devices` are option texts that may carry properties
+    behind commas (`q35,smm=off`); paths are taken literally, whatever they contain. `disk_snapshot` throws
+    all writes to the disk away with the machine. With `on_reboot="shutdown"` a guest that resets is a fault,
+    and stays as it is to be looked at. `serial_log` belongs to the host's side: it does not change the machine.
+    """
+
+    arch: Arch
+    accel: Accel
+    machine: str
+    cpu: str
+    smp: int = Field(default=1, ge=1)
+    memory_mib: int = Field(default=512, ge=1)
+    disk: Path | None = None
+    disk_format: Literal["qcow2", "raw"] = "qcow2"
+    disk_device: str = "virtio-blk-pci"
+    disk_snapshot: bool = True
+    net_device: str | None = "virtio-net-pci"
+    ssh_guest_port: int = Field(default=22, ge=1, le=65535)
+    devices: tuple[str, ...] = ()
+    panic_device: str | None = "pvpanic-pci"
+    on_panic: Literal["pause", "shutdown", "none"] = "pause"
+    on_reboot: Literal["shutdown", "reset"] = "shutdown"
+    rtc_base: Literal["utc", "localtime"] = "utc"
+    serial_log: Path | None = None
+    ram_file: RamFile | None = None
+
+    @field_validator("accel")
+    @classmethod
+    def _decided(cls, accel: Accel) -> Accel:
+        if accel is Accel.AUTO:
+            raise ValueError("the accelerator must be decided before a machine is described")
+        return accel
+
+    @property
+    def program(self) -> str:
+        """Name of the QEMU binary."""
+        return f"qemu-system-{self.arch}"
+
+
+@dataclass(frozen=True)
+class Control:
+    """How the host drives a machine; the guest sees nothing of it.
+
+    With `ssh_port` "0" QEMU picks a free port. `overlay` is a qcow2 file over the machine's disk that takes the
+    writes. `serial_log` takes the place of the machine's own.
+    """
+
+    arguments: tuple[str, ...]
+    ssh_port: str = "0"
+    overlay: Path | None = None
+    serial_log: Path | None = None
+
+
+def qmp_control(fd: int, overlay: Path | None = None, *, incoming: bool = False) -> Control:
+    """Control by QMP over an inherited, connected socket. The CPUs wait for `cont`: no event is missed.
+
+    With `incoming` the machine has no state of its own and waits to be told where to load one from.
+    """
+    chardev = ("-chardev", f"socket,id=qmp,fd={fd}", "-mon", "chardev=qmp,mode=control")
+    return Control(("-S", *chardev, *(("-incoming", "defer") if incoming else ())), overlay=overlay)
+
+
+def literal(text: str | Path) -> str:
+    """`text` as one value inside a comma-separated QEMU option: commas doubled."""
+    return str(text).replace(",", ",,")
+
+
+def argv(machine: Machine, control: Control) -> list[str]:
+    """The argument vector, program name first. Nothing in it is ever seen by a shell."""
+    return [
+        machine.program,
+        *("-nodefaults", "-no-user-config", "-display", "none"),
+        *("-sandbox", SANDBOX),
+        *("-machine", machine.machine + (",memory-backend=ram0" if machine.ram_file else "")),
+        *("-accel", "tcg,thread=multi" if machine.accel is Accel.TCG else str(machine.accel)),
+        *("-cpu", machine.cpu),
+        *("-smp", str(machine.smp)),
+        *("-m", f"{machine.memory_mib}M"),
+        *_ram(machine),
+        *("-rtc", f"base={machine.rtc_base}"),
+        # shutdown=pause: a guest that ends on its own stays there for its screen and memory to be read.
+        *("-action", f"panic={machine.on_panic},reboot={machine.on_reboot},shutdown=pause"),
+        *_disk(machine, control),
+        *_network(machine, control),
+        *_serial(control.serial_log or machine.serial_log),
+        *("-device", "virtio-rng-pci"),
+        *(("-device", machine.panic_device) if machine.panic_device else ()),
+        *(argument for device in machine.devices for argument in ("-device", device)),
+        *control.arguments,
+    ]
+
+
+def _ram(machine: Machine) -> list[str]:
+    if machine.ram_file is None:
+        return []
+    share = "on" if machine.ram_file.shared else "off"
+    file = f"size={machine.memory_mib}M,mem-path={literal(machine.ram_file.path.absolute())},share={share}"
+    return ["-object", f"memory-backend-file,id=ram0,{file}"]
+
+
+def _disk(machine: Machine, control: Control) -> list[str]:
+    if machine.disk is None:
+        return []
+    file = f"file={literal(machine.disk.absolute())},format={machine.disk_format}"
+    if control.overlay is not None:
+        file = f"file={literal(control.overlay)},format=qcow2"
+    elif machine.disk_snapshot:
+        file += ",snapshot=on"
+    file += ",cache=unsafe"  # no flushes: what a crash of the host would cost is thrown away anyway
+    return ["-drive", f"if=none,id=disk0,{file}", "-device", f"{machine.disk_device},drive=disk0,bootindex=0"]
+
+
+def _network(machine: Machine, control: Control) -> list[str]:
+    if machine.net_device is None:
+        return []
+    forward = f"tcp:127.0.0.1:{control.ssh_port}-:{machine.ssh_guest_port}"
+    netdev = f"user,id=net0,restrict=on,hostfwd={forward}"  # restrict: the guest reaches nobody
+    # romfile=: no network boot, whose option ROM costs boot time.
+    return ["-netdev", netdev, "-device", f"{machine.net_device},netdev=net0,romfile="]
+
+
+def _serial(log: Path | None) -> list[str]:
+    if log is None:
+        return []
+    return ["-chardev", f"file,id=serial0,path={literal(log)}", "-serial", "chardev:serial0"]
+
+
+def run_script(machine: Machine, *, user: str = "Administrator", key: Path | None = None) -> str:
+    """A POSIX shell script that starts the same machine by hand, with QEMU's monitor on the terminal.
+
+    It differs from what the harness starts only in how it is driven: the CPUs start at once, the SSH port is
+    the first argument, the serial log is a new file beside the script, writes to the disk go to a temporary
+    file of QEMU's own.
+    """
+    control = Control(
+        ("-monitor", "stdio"),
+        ssh_port=_PORT_MARK,
+        serial_log=Path("serial-by-hand.log") if machine.serial_log else None,
+    )
+    program, *arguments = argv(machine, control)
+    identity = ["-i", str(key)] if key else []
+    login = " ".join(map(_quote, ["ssh", *identity, "-p", _PORT_MARK, f"{user}@127.0.0.1"]))
+    return f"""#!/bin/sh
+# Starts this cell's virtual machine by hand. Usage: run.sh [SSH_PORT]   ("quit" ends it)
+set -eu
+port=${{1:-{DEFAULT_HUMAN_PORT}}}
+case $port in *[!0-9]*) echo "usage: run.sh [SSH_PORT]" >&2; exit {EXIT_USAGE};; esac
+cd "$(dirname "$0")"
+echo {shlex.quote("log in with:")} {login} >&2
+exec {program} \\
+{_lines(arguments)}
+"""
+
+
+def _quote(argument: str) -> str:
+    """`argument` for a POSIX shell, with the script's port where the mark is."""
+    return '"$port"'.join(shlex.quote(part) if part else "" for part in argument.split(_PORT_MARK)) or "''"
+
+
+def _lines(arguments: list[str]) -> str:
+    """Arguments as continued lines, an option and its value on one."""
+    lines: list[str] = []
+    for argument in map(_quote, arguments):
+        if lines and not argument.startswith("-"):
+            lines[-1] += f" {argument}"
+        else:
+            lines.append(f"    {argument}")
+    return " \\\n".join(lines)

@@ -1,0 +1,60 @@
+"""The file that takes a guest's writes and is gone with it."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from harness.deadlines import timeout_factor
+from harness.errors import DeadlineExceeded, InfrastructureError, QemuError
+from harness.host.tools import require_tool
+
+CREATE_S = 30.0
+
+
+def nameless_overlay(base: Path, base_format: str, folder: Path) -> IO[bytes]:
+    """An empty qcow2 overlay over `base`, as an open file on the file system of `folder` that has no name.
+
+    It is freed when the last process that has it open ends, however that ends; a named one, even one that QEMU
+    unlinks as soon as it can (snapshot=on), is left behind when the harness is killed in between. Use it by
+    `fd_path` in a process that inherits it. Raises QemuError with qemu-img's words about the base, ToolMissing,
+    InfrastructureError when the folder cannot be written.
+    """
+    try:
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - handed to the caller
+    except OSError as error:
+        raise InfrastructureError(
+            f"no overlay can be made in {folder}: {error.strerror}",
+            remedy="set TMPDIR to a folder with free space",
+        ) from None
+    command: list[str | Path] = [require_tool("qemu-img"), "create", "-q", "-f", "qcow2", "-F", base_format]
+    limit = CREATE_S * timeout_factor()
+    try:
+        subprocess.run(
+            [*command, "-b", base.absolute(), fd_path(file.fileno())],
+            pass_fds=[file.fileno()],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=limit,
+            check=True,
+        )
+    except BaseException as error:
+        file.close()
+        if isinstance(error, subprocess.CalledProcessError):
+            words = " ".join(error.stderr.split())
+            raise QemuError(
+                f"no overlay over {base}: {words}", remedy="look at the image with qemu-img check"
+            ) from None
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise DeadlineExceeded(f"qemu-img create over {base}", limit) from None
+        raise
+    return file
+
+
+def fd_path(fd: int) -> Path:
+    """The path by which a process opens a file that it has inherited."""
+    return Path(f"/proc/self/fd/{fd}")

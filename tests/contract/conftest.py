@@ -1,0 +1,57 @@
+"""What the clauses share: devices of both driver instances, and a held allocation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import pytest
+
+from harness.config.models import Generation
+from harness.contract.expectations import skip_unless_granted
+from harness.contract.judgement import Judgement, skip_other_generation
+from harness.contract.observations import Call
+from harness.driver.deploy import SERVICES
+from harness.driver.device import Device
+from harness.runs.guest import Guest
+
+Settle = Callable[[Judgement], None]
+Observe = Callable[[str, Any], None]
+
+
+@pytest.fixture
+def generation(guest: Guest, request: pytest.FixtureRequest, settle: Settle) -> Generation:
+    """The generation of the contract that this guest has; skips clauses of the other one with that reason."""
+    for mark in request.node.iter_markers("clause"):
+        for name in mark.args:
+            other = skip_other_generation(name, guest.generation)
+            if other is not None:
+                settle(other)
+    return guest.generation
+
+
+@pytest.fixture
+def pmc(guest: Guest) -> Generator[Device, None, None]:
+    """A handle to the first instance of the test driver; whatever it holds is free again after the test."""
+    with guest.open(SERVICES[0]) as device:
+        if not device.info().allocate_present:
+            pytest.skip("the kernel does not export the routines")
+        yield device
+
+
+@pytest.fixture
+def other(guest: Guest, pmc: Device) -> Generator[Device, None, None]:
+    """A handle to the second driver: the same binary as another service with another device."""
+    with guest.open(SERVICES[1]) as device:
+        yield device
+
+
+@pytest.fixture
+def held(pmc: Device, settle: Settle, observe: Observe) -> Call:
+    """The whole PMU, held by `pmc`; the test is skipped with the reason where it is never granted."""
+    call = pmc.allocate()
+    observe("first request", call)
+    refused = skip_unless_granted(call)
+    if refused is not None:
+        settle(refused)
+    return call

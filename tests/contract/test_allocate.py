@@ -1,0 +1,115 @@
+"""HalAllocateHardwareCounters: the plain request, refusal while held, repetition, races, and its statuses."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.config.models import Generation
+from harness.contract.expectations import (
+    judge_documented,
+    judge_first_allocate,
+    judge_pinned,
+    judge_presence,
+    judge_refused_while_held,
+    record_handle_on_error,
+)
+from harness.contract.observations import Call
+from harness.contract.race import judge_cycles, judge_race
+from harness.driver.device import Device, to_call
+from harness.runs.guest import Guest
+from tests.contract.conftest import Observe, Settle
+
+CYCLES = 10_000
+THREADS, ROUNDS = 4, 500
+
+
+@pytest.mark.clause("PRES-1")
+def test_both_routines_are_exported(guest: Guest, settle: Settle, observe: Observe) -> None:
+    with guest.open() as device:
+        info = device.info()
+    observe("driver", info.model_dump(mode="json"))
+    settle(judge_presence(info.allocate_present, info.free_present))
+
+
+@pytest.mark.clause("ALLOC-1")
+def test_the_plain_request_gives_a_handle_or_a_documented_error(
+    pmc: Device, generation: Generation, settle: Settle, observe: Observe
+) -> None:
+    call = pmc.allocate()
+    observe("allocate(NULL, 0, NULL)", call)
+    settle(judge_first_allocate(call, generation))
+
+
+@pytest.mark.clause("ALLOC-2")
+def test_a_second_request_is_refused_while_held(
+    pmc: Device, held: Call, settle: Settle, observe: Observe
+) -> None:
+    call = pmc.allocate()
+    observe("second request", call)
+    settle(judge_refused_while_held(call, "ALLOC-2", "a second request of the same driver"))
+
+
+@pytest.mark.clause("ALLOC-3")
+def test_a_second_driver_is_refused_while_held(
+    other: Device, held: Call, settle: Settle, observe: Observe
+) -> None:
+    call = other.allocate()
+    observe("second driver's request", call)
+    settle(judge_refused_while_held(call, "ALLOC-3", "a second driver's request"))
+
+
+@pytest.mark.clause("ALLOC-4")
+def test_requests_from_every_cpu_are_refused_while_held(
+    guest: Guest, pmc: Device, held: Call, settle: Settle, observe: Observe
+) -> None:
+    calls = {cpu: pmc.allocate(cpu=cpu) for cpu in range(guest.facts.cpus)}
+    observe("requests by CPU", calls)
+    settle(judge_pinned(calls))
+
+
+@pytest.mark.clause("ALLOC-5")
+def test_ten_thousand_cycles_behave_alike(pmc: Device, held: Call, settle: Settle, observe: Observe) -> None:
+    pmc.free(held.handle)
+    before = pmc.info().pool_bytes
+    result = pmc.cycles(CYCLES)
+    deviation = None if result.first_deviation is None else to_call("cycles", result.first_deviation)
+    observe(
+        "cycles", {"completed": result.completed, "elapsed_us": result.elapsed_us, "deviation": deviation}
+    )
+    observe("nonpaged pool of the test driver", {"before": before, "after": pmc.info().pool_bytes})
+    settle(judge_cycles(result.completed, CYCLES, deviation))
+
+
+@pytest.mark.clause("ALLOC-6")
+def test_racing_threads_never_own_at_once(pmc: Device, held: Call, settle: Settle, observe: Observe) -> None:
+    pmc.free(held.handle)
+    result = pmc.race(THREADS, ROUNDS)
+    observe(
+        f"{THREADS} threads x {ROUNDS} rounds",
+        {
+            "successes": result.successes,
+            "refusals": result.refusals,
+            "frees": result.frees,
+            "other": result.other,
+        },
+    )
+    settle(judge_race(result.log, THREADS, ROUNDS))
+
+
+@pytest.mark.clause("ALLOC-7")
+def test_documented_uses_give_documented_statuses(
+    pmc: Device, generation: Generation, settle: Settle, observe: Observe
+) -> None:
+    allocates = [pmc.allocate(), pmc.allocate()]
+    frees = [pmc.free(call.handle) for call in allocates if call.succeeded]
+    frees.append(pmc.free(0))
+    observe("allocates", allocates)
+    observe("frees", frees)
+    settle(judge_documented(allocates, frees, generation))
+
+
+@pytest.mark.clause("ALLOC-8")
+def test_handle_cell_after_other_errors(pmc: Device, settle: Settle, observe: Observe) -> None:
+    call = pmc.allocate(affinity=[{"mask": 0, "group": 0, "reserved": [0, 0, 0]}])
+    observe("request with an empty processor mask", call)
+    settle(record_handle_on_error(call))

@@ -1,0 +1,16 @@
+"""What is really there, before anything is asked of the guest."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.config.models import Cell
+from harness.contract.presence import judge_probe
+from harness.probe.models import ProbeAnswer
+from tests.contract.conftest import Observe, Settle
+
+
+@pytest.mark.clause("PROBE-1")
+def test_the_probe_answers(cell: Cell, probe_answer: ProbeAnswer, settle: Settle, observe: Observe) -> None:
+    observe("probe", probe_answer.model_dump(mode="json"))
+    settle(judge_probe(cell, probe_answer))

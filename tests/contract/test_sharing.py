@@ -1,0 +1,100 @@
+"""The shared generation: what two callers may hold at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.config.models import Generation
+from harness.contract.expectations import (
+    judge_granted_as_unit,
+    judge_refused_as_unit,
+    judge_refused_while_held,
+    skip_unless_granted,
+)
+from harness.contract.judgement import combine
+from harness.contract.observations import Call
+from harness.driver.device import Device
+from tests.contract.conftest import Observe, Settle
+
+
+def counters(*indexes: int) -> dict[str, Any]:
+    """A resource list that names these counters one by one."""
+    return {"items": [{"type": 0, "flags": 0, "index": index} for index in indexes]}
+
+
+@pytest.fixture
+def counter_0(pmc: Device, generation: Generation, settle: Settle, observe: Observe) -> Call:
+    """Counter 0, held by `pmc`; skipped with the reason where it is not granted."""
+    call = pmc.allocate(resources=counters(0))
+    observe("counter 0", call)
+    refused = skip_unless_granted(call)
+    if refused is not None:
+        settle(refused)
+    return call
+
+
+@pytest.mark.clause("SHARE-2")
+def test_overlapping_counters_are_refused(
+    other: Device, counter_0: Call, settle: Settle, observe: Observe
+) -> None:
+    same = other.allocate(resources=counters(0))
+    overlap = other.allocate(resources={"items": [{"type": 1, "flags": 0, "begin": 0, "end": 1}]})
+    observe("the same counter", same)
+    observe("a range that contains it", overlap)
+    settle(
+        combine(
+            judge_refused_while_held(same, "SHARE-2", "a request for the same counter"),
+            judge_refused_while_held(overlap, "SHARE-2", "a request for a range that contains it"),
+        )
+    )
+
+
+@pytest.mark.clause("SHARE-3")
+def test_the_whole_is_refused_while_a_part_is_held(
+    other: Device, counter_0: Call, settle: Settle, observe: Observe
+) -> None:
+    call = other.allocate()
+    observe("the whole PMU", call)
+    settle(judge_refused_while_held(call, "SHARE-3", "a request for the whole PMU"))
+
+
+@pytest.mark.clause("SHARE-3")
+def test_a_part_is_refused_while_the_whole_is_held(
+    other: Device, generation: Generation, held: Call, settle: Settle, observe: Observe
+) -> None:
+    call = other.allocate(resources=counters(0))
+    observe("counter 0", call)
+    settle(judge_refused_while_held(call, "SHARE-3", "a request for a part"))
+
+
+@pytest.mark.clause("SHARE-6")
+def test_a_refused_list_keeps_nothing(
+    other: Device, counter_0: Call, settle: Settle, observe: Observe
+) -> None:
+    alone = other.allocate(resources=counters(1))
+    if alone.succeeded:
+        other.free(alone.handle)
+    whole = other.allocate(resources=counters(1, 0))
+    remainder = other.allocate(resources=counters(1))
+    observe("counter 1 alone", alone)
+    observe("counters 1 and 0, of which 0 is held", whole)
+    observe("counter 1 again", remainder)
+    settle(judge_refused_as_unit(alone, whole, remainder))
+
+
+@pytest.mark.clause("SHARE-6")
+def test_a_granted_list_is_held_and_freed_as_one(
+    pmc: Device, other: Device, generation: Generation, settle: Settle, observe: Observe
+) -> None:
+    whole = pmc.allocate(resources=counters(0, 1))
+    while_held = [other.allocate(resources=counters(index)) for index in (0, 1)]
+    after_free = []
+    if whole.succeeded:
+        pmc.free(whole.handle)
+        after_free = [other.allocate(resources=counters(index)) for index in (0, 1)]
+    observe("counters 0 and 1", whole)
+    observe("each alone, while held", while_held)
+    observe("each alone, after the free", after_free)
+    settle(judge_granted_as_unit(whole, while_held, after_free))

@@ -1,0 +1,45 @@
+"""What the system tests share: runs of `halpmc` as a user starts them, on small matrices of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.report.summary import Summary, summarize
+
+HALPMC = [sys.executable, "-m", "harness.cli"]
+
+
+@pytest.fixture
+def write_matrix(tmp_path: Path) -> Callable[[str], Path]:
+    """Write a matrix file; its text comes without the two lines that every matrix has."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "matrix.yaml"
+        path.write_text(f"schema: 1\nname: test\n{text}")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def run_matrix(tmp_path: Path) -> Callable[..., tuple[int, Summary, str]]:
+    """Run `halpmc run` to its end: exit code, summary, output."""
+
+    def run(matrix: Path, *options: str) -> tuple[int, Summary, str]:
+        done = subprocess.run(
+            [*HALPMC, "run", str(matrix), "--runs-dir", str(tmp_path / "runs"), *options],
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        folders = sorted((tmp_path / "runs").iterdir()) if (tmp_path / "runs").exists() else []
+        assert folders, done.stdout + done.stderr
+        return done.returncode, summarize(folders[-1]), done.stdout + done.stderr
+
+    return run

@@ -1,0 +1,135 @@
+"""The pytest face: what is collected, what is refused, and that collecting touches nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.config.load import load_matrix
+from harness.contract.clauses import SUITE
+from harness.paths import contract_suite, project_root
+
+ROOT = project_root()
+DEMO = ROOT / "ci" / "matrices" / "demo.yaml"
+
+# Fails on the first process started, socket opened, or file opened that belongs to KVM, the cache or a run.
+WATCH = """
+import sys
+def watch(event, args):
+    if event in ("subprocess.Popen", "os.posix_spawn", "os.fork", "os.exec", "socket.connect", "socket.bind"):
+        raise AssertionError(f"collecting did {event} {args[:1]}")
+    if event == "open" and isinstance(args[0], (str, bytes)):
+        name = args[0] if isinstance(args[0], str) else args[0].decode()
+        if name.startswith("/dev/kvm") or "/forbidden-cache" in name or "records.jsonl" in name:
+            raise AssertionError(f"collecting opened {name}")
+sys.addaudithook(watch)
+"""
+
+
+def pytest_run(
+    *args: str, cwd: Path | None = None, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *args],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=cwd or ROOT,
+        env={**os.environ, **(environment or {})},
+    )
+
+
+def test_collecting_the_demo_touches_no_vm_kvm_or_image(tmp_path: Path) -> None:
+    (tmp_path / "watch_plugin.py").write_text(WATCH)
+    done = pytest_run(
+        str(contract_suite()),
+        f"--halpmc-matrix={DEMO}",
+        "--collect-only",
+        "-q",
+        "-p",
+        "watch_plugin",
+        environment={
+            "PYTHONPATH": str(tmp_path),
+            "PATH": "/nonexistent",
+            "HALPMC_CACHE": str(tmp_path / "forbidden-cache"),
+        },
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    ids = [line.partition("[")[2].rstrip("]") for line in done.stdout.splitlines() if "::" in line]
+    cells = list(dict.fromkeys(ids))
+    assert cells == sorted(cells), "cells come in the order of their ids"
+    assert set(cells) == {cell.id for cell in load_matrix(DEMO).cells}
+    assert not (tmp_path / "forbidden-cache").exists()
+
+
+def test_every_clause_of_the_suite_has_a_test_in_every_cell(tmp_path: Path) -> None:
+    (tmp_path / "marks_plugin.py").write_text(
+        "def pytest_collection_finish(session):\n"
+        "    for item in session.items:\n"
+        "        for mark in item.iter_markers('clause'):\n"
+        "            for name in mark.args:\n"
+        "                print('MARK', item.callspec.params['cell'].id, name)\n"
+    )
+    done = pytest_run(
+        str(contract_suite()),
+        f"--halpmc-matrix={DEMO}",
+        "--collect-only",
+        "-q",
+        "-s",
+        "-p",
+        "marks_plugin",
+        environment={"PYTHONPATH": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    marks = {tuple(line.split()[1:]) for line in done.stdout.splitlines() if line.startswith("MARK")}
+    expected = {
+        (cell.id, name)
+        for cell in load_matrix(DEMO).cells
+        for name in (SUITE if cell.guest else ("PROBE-1",))
+    }
+    assert marks == expected
+
+
+def test_an_unknown_clause_id_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n@pytest.mark.clause('ALOC-1')\ndef test_it(): pass\n"
+    )
+    done = pytest_run(str(tmp_path), f"--rootdir={tmp_path}", "-c", "/dev/null", cwd=tmp_path)
+    assert done.returncode == 4
+    assert "ALOC-1" in done.stderr and "ALLOC-1" in done.stderr
+
+
+def test_cells_without_a_matrix_are_an_error_not_a_skip() -> None:
+    done = pytest_run(str(contract_suite()))
+    assert done.returncode != 0
+    assert "--halpmc-matrix" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "options", "origin"),
+    [
+        ({"HALPMC_MATRIX": str(DEMO)}, [], "(environment)"),
+        ({"HALPMC_MATRIX": "/nonexistent.yaml"}, [f"--halpmc-matrix={DEMO}"], "(command line)"),
+        ({}, ["-o", f"halpmc_matrix={DEMO}"], "(ini file)"),
+    ],
+)
+def test_settings_come_from_the_command_line_then_environment_then_ini(
+    environment: dict[str, str], options: list[str], origin: str
+) -> None:
+    done = pytest_run(str(contract_suite()), "--collect-only", *options, environment=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{DEMO} {origin}" in done.stdout
+
+
+def test_a_wrong_matrix_is_a_usage_error_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text("schema: 1\nname: x\naxis: {}\n")
+    done = pytest_run(str(contract_suite()), f"--halpmc-matrix={path}")
+    assert done.returncode == 4
+    assert "m.yaml:3:" in done.stderr
+    assert "Traceback" not in done.stderr

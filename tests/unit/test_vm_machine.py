@@ -1,0 +1,145 @@
+"""The command line of a machine: for the harness, and as a script."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from harness.config.models import Accel, Arch
+from harness.vm.machine import Machine, argv, literal, qmp_control, run_script
+
+
+def machine(**changes: object) -> Machine:
+    values: dict[str, object] = {
+        "arch": Arch.X86_64,
+        "accel": Accel.TCG,
+        "machine": "q35",
+        "cpu": "Nehalem,+rdrand,pmu=off",
+        "smp": 2,
+        "memory_mib": 512,
+        "disk": Path("/images/embedded.qcow2"),
+        "devices": ("VGA,vgamem_mb=16",),
+        "serial_log": Path("/run/serial.log"),
+    }
+    return Machine.model_validate(values | changes)
+
+
+GOLDEN = """
+qemu-system-x86_64 -nodefaults -no-user-config -display none
+-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+-machine q35 -accel tcg,thread=multi -cpu Nehalem,+rdrand,pmu=off -smp 2 -m 512M -rtc base=utc
+-action panic=pause,reboot=shutdown,shutdown=pause
+-drive if=none,id=disk0,file=/images/embedded.qcow2,format=qcow2,snapshot=on,cache=unsafe
+-device virtio-blk-pci,drive=disk0,bootindex=0
+-netdev user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:0-:22 -device virtio-net-pci,netdev=net0,romfile=
+-chardev file,id=serial0,path=/run/serial.log -serial chardev:serial0
+-device virtio-rng-pci -device pvpanic-pci -device VGA,vgamem_mb=16
+-S -chardev socket,id=qmp,fd=7 -mon chardev=qmp,mode=control
+"""
+
+
+def test_the_whole_command_line() -> None:
+    assert argv(machine(), qmp_control(7)) == GOLDEN.split()
+
+
+def test_nothing_that_was_not_asked_for() -> None:
+    bare = machine(
+        disk=None, net_device=None, devices=(), serial_log=None, panic_device=None, accel=Accel.KVM
+    )
+    arguments = argv(bare, qmp_control(7))
+    assert not {"-drive", "-netdev", "-serial"} & set(arguments)
+    assert arguments[arguments.index("-accel") + 1] == "kvm"
+
+
+def test_a_disk_that_keeps_its_writes() -> None:
+    assert not any("snapshot" in a for a in argv(machine(disk_snapshot=False), qmp_control(7)))
+
+
+def test_an_overlay_takes_the_place_of_the_disk() -> None:
+    (drive,) = [a for a in argv(machine(), qmp_control(7, Path("/proc/self/fd/9"))) if "id=disk0" in a]
+    assert drive == "if=none,id=disk0,file=/proc/self/fd/9,format=qcow2,cache=unsafe"
+
+
+def test_an_undecided_accelerator_is_refused() -> None:
+    with pytest.raises(ValidationError, match="must be decided"):
+        machine(accel=Accel.AUTO)
+
+
+def split_option(text: str) -> dict[str, str]:
+    """How QEMU takes an option apart (util/keyval.c): a doubled comma is a comma, a single one separates."""
+    parts = text.replace(",,", "\0").split(",")
+    return dict(part.replace("\0", ",").partition("=")[::2] for part in parts)
+
+
+odd_names = st.text(
+    st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=20
+)
+
+
+@given(odd_names)
+def test_any_path_survives_as_one_value(name: str) -> None:
+    disk, log = Path("/images") / name, Path("/logs") / name
+    arguments = argv(machine(disk=disk, serial_log=log), qmp_control(7))
+    assert split_option(arguments[arguments.index("-drive") + 1])["file"] == str(disk.absolute())
+    assert split_option(arguments[arguments.index("-chardev") + 1])["path"] == str(log)
+
+
+def test_commas_are_doubled() -> None:
+    assert literal("a,b,,c") == "a,,b,,,,c"
+
+
+# -- run.sh ---------------------------------------------------------------------------------------
+
+
+def script_argv(script: str, folder: Path, *arguments: str) -> list[str]:
+    """What the script really starts: run with a QEMU in its PATH that writes its arguments down."""
+    path = folder / "run.sh"
+    path.write_text(script)
+    fake = folder / "bin" / "qemu-system-x86_64"
+    fake.parent.mkdir(exist_ok=True)
+    fake.write_text('#!/bin/sh\nprintf "%s\\0" "$0" "$@" > "$ARGV"\n')
+    fake.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{fake.parent}:{os.environ['PATH']}", "ARGV": str(folder / "argv")}
+    subprocess.run(["sh", "-n", path], check=True)
+    subprocess.run(["sh", path, *arguments], check=True, env=environment, capture_output=True)
+    program, *rest = (folder / "argv").read_text().split("\0")[:-1]
+    return [Path(program).name, *rest]
+
+
+NASTY = 'it\'s $HOME, `id` and "so" on\\'
+
+
+@pytest.mark.parametrize("name", ["plain.qcow2", NASTY])
+def test_the_script_starts_the_same_machine(name: str, tmp_path: Path) -> None:
+    described = machine(disk=Path("/images") / name, devices=("VGA", f"fw_cfg,name={name}"))
+    expected = argv(described, qmp_control(7))
+    expected[-5:] = ["-monitor", "stdio"]
+    expected = [a.replace("127.0.0.1:0-", "127.0.0.1:2022-") for a in expected]
+    expected = [a.replace("path=/run/serial.log", "path=serial-by-hand.log") for a in expected]
+    assert script_argv(run_script(described), tmp_path, "2022") == expected
+
+
+def test_the_script_has_a_port_of_its_own(tmp_path: Path) -> None:
+    started = script_argv(run_script(machine()), tmp_path)
+    assert "user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:2222-:22" in started
+
+
+def test_the_script_refuses_what_is_no_port(tmp_path: Path) -> None:
+    path = tmp_path / "run.sh"
+    path.write_text(run_script(machine()))
+    done = subprocess.run(["sh", path, "80;id"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "usage: run.sh [SSH_PORT]\n")
+
+
+def test_the_script_says_how_to_log_in(tmp_path: Path) -> None:
+    script = run_script(machine(), user="tester", key=Path("/keys/a b"))
+    (line,) = [line for line in script.splitlines() if line.startswith("echo 'log in")]
+    assert "ssh -i '/keys/a b' -p \"$port\" tester@127.0.0.1" in line
+    assert "'/keys/a b'" in shlex.quote("/keys/a b")
