@@ -148,8 +148,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("cell", cells, ids=[cell.id for cell in cells], scope="session")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every clause named by a marker must be in the catalogue."""
+    """Run cell by cell in the order of their ids; every clause named by a marker must be in the catalogue."""
+    items.sort(key=_cell_id)
     named = [(item, name) for item in items for mark in item.iter_markers("clause") for name in mark.args]
     if named:
         from harness.contract.clauses import clause
@@ -159,6 +161,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 clause(name)
             except UsageError as error:
                 raise pytest.UsageError(f"{item.nodeid}: {error}") from None
+
+
+def _cell_id(item: pytest.Item) -> str:
+    """The id of the cell that a test runs in; empty, hence first, for tests outside cells."""
+    cell = (
+        item.callspec.params.get("cell")
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+        else None
+    )
+    return getattr(cell, "id", "")
 
 
 def pytest_runtestloop(session: pytest.Session) -> None:

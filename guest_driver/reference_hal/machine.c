@@ -9,7 +9,8 @@ void machine_describe(struct machine *machine)
 	ULONG groups = KeQueryActiveGroupCount();
 
 	pmu_describe(&report);
-	*machine = (struct machine){ .has_pmu = report.interface != PMU_NONE };
+	/* AMD's four legacy counters are announced by nothing, so that an AMD CPU model alone proves no PMU. */
+	*machine = (struct machine){ .has_pmu = report.interface != PMU_NONE && (report.interface != PMU_AMD || report.general != 0) };
 	machine->counters = machine->has_pmu && report.general != 0 ? min(report.general, MAX_COUNTERS) : MODEL_COUNTERS;
 	machine->groups = min(groups, MAX_GROUPS);
 	for (ULONG group = 0; group < machine->groups; group++) {

@@ -133,7 +133,7 @@ def _run(command: list[str], deadline: Deadline) -> None:
     if done.returncode != 0:
         lines = done.stdout.splitlines()
         first = next(
-            (line for line in lines if "error" in line.lower()), lines[-1] if lines else "no message"
+            (line for line in lines if "error:" in line.lower()), lines[-1] if lines else "no message"
         )
         raise BuildError(
             f"{deadline.name} failed: {first.strip()}",

@@ -19,16 +19,13 @@ START_TIMEOUT_MS = 30_000
 
 def upload(transport: Transport, definition: GuestDefinition, build: DriverBuild) -> dict[str, str]:
     """Copy driver and client (and, where the guest has no HAL of its own, the reference HAL); path → sha256."""
-    files = {
-        build.client.path: client_path(definition),
-        build.sys.path: driver_path(definition),
-    }
-    hashes = {client_path(definition): build.client.sha256, driver_path(definition): build.sys.sha256}
+    files = [(build.client, client_path(definition))]
+    files += [(build.sys, driver_path(definition, service)) for service in SERVICES]
     if definition.hal is HalKind.REFERENCE:
-        files[build.hal.path] = SYSTEM_HAL
-        hashes[SYSTEM_HAL] = build.hal.sha256
-    transport.put_many(files)
-    return hashes
+        files.append((build.hal, SYSTEM_HAL))
+    for file, path in files:
+        transport.put(file.path, path)
+    return {path: file.sha256 for file, path in files}
 
 
 def client_path(definition: GuestDefinition) -> str:
@@ -36,9 +33,9 @@ def client_path(definition: GuestDefinition) -> str:
     return definition.drop_folder + r"\pmcctl.exe"
 
 
-def driver_path(definition: GuestDefinition) -> str:
-    """Where the test driver lies in the guest."""
-    return definition.drop_folder + r"\pmctest.sys"
+def driver_path(definition: GuestDefinition, service: str) -> str:
+    """Where the driver file of an instance lies: a copy each, since Windows loads a file only once."""
+    return rf"{definition.drop_folder}\{service}.sys"
 
 
 def verify(session: ClientSession, hashes: dict[str, str]) -> None:
@@ -69,7 +66,7 @@ def start_drivers(session: ClientSession, definition: GuestDefinition, hal: HalS
                 "service.create",
                 protocol.Empty,
                 name=service,
-                path=driver_path(definition),
+                path=driver_path(definition, service),
                 group=definition.service_group,
             )
             start(session, service)

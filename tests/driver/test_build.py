@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,6 @@ def test_equal_sources_give_equal_files(
     """Elsewhere and later: neither a path nor a time is inside."""
     copy = tmp_path / "elsewhere"
     shutil.copytree(sources, copy)
-    # The compiler's cache stays, or this would build what its cache knows; the object files are made anew by ninja.
     monkeypatch.setattr(build, "driver_sources", lambda: copy)
     monkeypatch.setattr(build, "cached", _uncached(tmp_path / "built"))
     again = build_driver()
@@ -56,8 +56,8 @@ def test_an_architecture_that_cannot_be_built_is_a_usage_error() -> None:
         build_driver(Arch.AARCH64)
 
 
-def _uncached(folder: Path):  # type: ignore[no-untyped-def]
-    def cached(kind, name, digest, make, **_):  # type: ignore[no-untyped-def]
+def _uncached(folder: Path) -> Callable[..., Path]:
+    def cached(kind: str, name: str, digest: str, make: Callable[[Path], None], **_: object) -> Path:
         folder.mkdir()
         make(folder)
         return folder
