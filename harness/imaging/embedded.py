@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.caching import GIB, Say, cached
 from harness.config.models import GuestDefinition
 from harness.deadlines import Deadline
-from harness.errors import BuildError
+from harness.errors import BuildError, ToolMissing
 from harness.host.tools import require_tool
 from harness.imaging.manifest import FILE_NAME, Manifest, sha256_of
 from harness.imaging.process import run_recipe
@@ -68,6 +68,9 @@ def build_guest(definition: GuestDefinition, *, say: Say = lambda _: None) -> Gu
 def _build(definition: GuestDefinition, recipe: Recipe, folder: Path, say: Say) -> None:
     for tool in TOOLS:
         require_tool(tool)
+    mode = "root" if os.geteuid() == 0 else "unshare"
+    if mode == "unshare" and shutil.which("newuidmap") is None:
+        raise ToolMissing("newuidmap", "uidmap")
     title = f"building guest {definition.name}"
     work, result = folder / "work", folder / "result"
     staged = work / "input"
@@ -80,7 +83,6 @@ def _build(definition: GuestDefinition, recipe: Recipe, folder: Path, say: Say) 
     shutil.copyfile(folder / f"{KEY}.pub", staged / "authorized_keys")
     shutil.copytree(recipe.folder, staged / "recipe")
 
-    mode = "root" if os.geteuid() == 0 else "unshare"
     # As root all temporary files are in our own folder, so that even SIGKILL leaves none that is not swept up later. In
     # mode unshare they must be where mmdebstrap's mapped user may go.
     environment = {"TMPDIR": str(work)} if mode == "root" else {}
@@ -167,7 +169,11 @@ def _tool_versions() -> dict[str, str]:
     versions = {}
     for tool in ("mmdebstrap", "x86_64-w64-mingw32-objcopy", "qemu-img"):
         done = subprocess.run(
-            [require_tool(tool), "--version"], capture_output=True, text=True, timeout=KEY_LIMIT_S, check=False
+            [require_tool(tool), "--version"],
+            capture_output=True,
+            text=True,
+            timeout=KEY_LIMIT_S,
+            check=False,
         )
         versions[tool] = (done.stdout or done.stderr).strip().partition("\n")[0]
     return versions

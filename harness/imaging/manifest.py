@@ -46,7 +46,9 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise InfrastructureError(
-            f"{path} is no manifest", remedy=f"delete {folder} and build the guest again", evidence={"error": str(error)}
+            f"{path} is no manifest",
+            remedy=f"delete {folder} and build the guest again",
+            evidence={"error": str(error)},
         ) from error
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO, cast
 
 from harness.caching import Say
 from harness.deadlines import Deadline
@@ -18,35 +20,47 @@ STAGE_MARK = "halpmc: stage "
 
 
 def run_recipe(
-    command: Sequence[str | Path], *, environment: Mapping[str, str], log: Path, limit_s: float, first_stage: str, say: Say
+    command: Sequence[str | Path],
+    *,
+    environment: Mapping[str, str],
+    log: Path,
+    limit_s: float,
+    first_stage: str,
+    say: Say,
 ) -> dict[str, float]:
     """Run a recipe to its end; returns the seconds of each of its stages, in order.
 
     As root the recipe runs in process and mount namespaces of its own: when it ends, for whatever reason, so does every
-    process and mount that it made. Raises BuildError with the log's tail, DeadlineExceeded, ToolMissing.
+    process and mount that it made. As another user mmdebstrap makes such namespaces itself, and cleans up when it is
+    told to end. Raises BuildError with the log's tail, DeadlineExceeded, ToolMissing.
     """
     deadline = Deadline(log.stem, limit_s)
     isolated = ("--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
-    namespaces: list[str | Path] = [require_tool("unshare"), *isolated] if os.geteuid() == 0 else []
-    # Should the harness be killed, the kernel kills the first process, and with that all others.
-    argv = [require_tool("setpriv"), "--pdeathsig", "KILL", *namespaces, *command]
+    root = os.geteuid() == 0
+    namespaces: list[str | Path] = [require_tool("unshare"), *isolated] if root else []
+    end = signal.SIGKILL if root else signal.SIGTERM
+    # Should the harness be killed, the kernel sends this to the first process, and with that all others end.
+    argv = [require_tool("setpriv"), "--pdeathsig", end.name.removeprefix("SIG"), *namespaces, *command]
     stages: dict[str, float] = {}
     stage, began = first_stage, time.monotonic()
     say(f"{deadline.name}: {stage}")
-    with log.open("w") as record, subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env={**os.environ, **environment},
-    ) as process:
-        assert process.stdout is not None  # it is a pipe
-        watchdog = threading.Timer(deadline.remaining(), process.kill)
+    with (
+        log.open("w") as record,
+        subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={**os.environ, **environment},
+        ) as process,
+    ):
+        output = cast(IO[str], process.stdout)  # a pipe, as asked for above
+        watchdog = threading.Timer(deadline.remaining(), process.send_signal, [end])
         watchdog.start()
         try:
-            for line in process.stdout:
+            for line in output:
                 record.write(line)
                 deadline.last_seen = line.strip()
                 if line.startswith(STAGE_MARK):
@@ -56,7 +70,7 @@ def run_recipe(
             code = process.wait()
         finally:
             watchdog.cancel()
-            process.kill()
+            process.send_signal(end)
     stages[stage] = round(time.monotonic() - began, 1)
     if deadline.expired():
         raise deadline.error()

@@ -8,6 +8,9 @@ boot_start=2048 boot_sectors=65536 # in sectors of 512 bytes: 1 MiB, 32 MiB
 root_start=$((boot_start + boot_sectors))
 root_mib=1024
 
+# syslinux names its disk by /proc/PID/fd: that has to be the /proc of the process numbers that we have here.
+mount -t proc proc /proc
+
 # A second view of the root, without what is mounted on it (/proc, /dev), and without what is ours and not the guest's.
 view=$work/view raw=$work/disk.raw
 mkdir "$view" "$work/empty"

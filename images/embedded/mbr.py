@@ -1,4 +1,4 @@
-"""Writes the first sector of a disk: syslinux's boot code and the partition table; the first partition is the active one.
+"""Writes the first sector of a disk: syslinux's boot code, and the partition table with its first partition active.
 
 usage: mbr.py DISK TYPE:START:SECTORS ...      (type hexadecimal; start and length in sectors of 512 bytes)
 """
@@ -17,5 +17,5 @@ for index, partition in enumerate(partitions):
     active = 0x80 if index == 0 else 0
     table += struct.pack("<B3sB3sII", active, NO_CHS, int(kind, 16), NO_CHS, int(start), int(sectors))
 sector = BOOT_CODE.read_bytes()[:440].ljust(446, b"\0") + table.ljust(64, b"\0") + b"\x55\xaa"
-with open(disk, "r+b") as file:
+with Path(disk).open("r+b") as file:
     file.write(sector)

@@ -11,6 +11,9 @@ for name in winebus wineusb winehid winexinput; do
   rm -f "$windows/$name.sys" "system32/drivers/$name.sys"
 done
 
+# Without this library Wine looks for no fonts, which every program that loads user32 (cmd.exe too) would otherwise pay for.
+rm -f "$root"/usr/lib/*/libfontconfig.so.*
+
 # The prefix holds a copy of each library: make them one file. Not hal.dll: it is overwritten in place per cell.
 find . -type f -size +4k ! -name hal.dll -print | while IFS= read -r file; do
   library=$windows/${file##*/}

@@ -21,7 +21,7 @@ from tests.system.conftest import HALPMC
 RunMatrix = Callable[..., tuple[int, Summary, str]]
 WriteMatrix = Callable[[str], Path]
 
-EMBEDDED = 'include:\n  - {id: embedded, guest: embedded, cpu: Nehalem, pmu: off}\n'
+EMBEDDED = "include:\n  - {id: embedded, guest: embedded, cpu: Nehalem, pmu: off}\n"
 PROBE_ONLY = "include:\n  - {id: probe, guest: none, arch: x86_64, cpu: max, pmu: off}\n"
 
 
@@ -42,7 +42,7 @@ def test_a_broken_hal_turns_the_right_clauses_red(
     defect: str, expected: set[str], write_matrix: WriteMatrix, run_matrix: RunMatrix
 ) -> None:
     matrix = write_matrix(
-        f'include:\n  - {{id: broken, guest: embedded, cpu: Nehalem, pmu: off, defect: {defect}}}\n'
+        f"include:\n  - {{id: broken, guest: embedded, cpu: Nehalem, pmu: off, defect: {defect}}}\n"
     )
     code, summary, output = run_matrix(matrix)
     assert code == 1, output
