@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import subprocess
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 
 import cmake
@@ -16,8 +14,9 @@ import ninja
 from harness.caching import Say, cached, content_hash
 from harness.config.models import Arch
 from harness.deadlines import Deadline
-from harness.errors import BuildError, ToolMissing, UsageError
-from harness.paths import cache_dir, driver_sources
+from harness.errors import UsageError
+from harness.paths import driver_sources
+from harness.toolchain import run_build, zig_program
 
 BUILD_DEADLINE_S = 600.0
 NEEDS_BYTES = 64 << 20
@@ -86,19 +85,11 @@ def _hashed(path: Path) -> BuiltFile:
     return BuiltFile(path, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def zig_program() -> Path:
-    """The zig of the ziglang package. Raises ToolMissing."""
-    package = util.find_spec("ziglang")
-    if package is None or package.origin is None:
-        raise ToolMissing("zig", "ziglang")
-    return Path(package.origin).parent / "zig"
-
-
 def _compile(arch: Arch, sources: Path, work: Path) -> None:
     deadline = Deadline(f"building the test driver for {arch}", BUILD_DEADLINE_S)
     programs = Path(ninja.BIN_DIR) / "ninja", Path(cmake.CMAKE_BIN_DIR) / "cmake"
     ninja_program, cmake_program = (str(program) for program in programs)
-    _run(
+    run_build(
         [
             cmake_program,
             *("-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja_program}"),
@@ -109,34 +100,4 @@ def _compile(arch: Arch, sources: Path, work: Path) -> None:
         ],
         deadline,
     )
-    _run([ninja_program, "-C", str(work)], deadline)
-
-
-def _run(command: list[str], deadline: Deadline) -> None:
-    caches = str(cache_dir() / "zig")
-    environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": caches, "ZIG_LOCAL_CACHE_DIR": caches}
-    deadline.last_seen = f"{Path(command[0]).name} running"
-    try:
-        done = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=max(deadline.remaining(), 0.001),
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise deadline.error() from None
-    if done.returncode != 0:
-        lines = done.stdout.splitlines()
-        first = next(
-            (line for line in lines if "error:" in line.lower()), lines[-1] if lines else "no message"
-        )
-        raise BuildError(
-            f"{deadline.name} failed: {first.strip()}",
-            remedy="see the compiler's last lines",
-            evidence={"command": " ".join(command), "last lines": "\n".join(lines[-40:])},
-        )
+    run_build([ninja_program, "-C", str(work)], deadline)

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 from datetime import UTC, datetime
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 
 from harness.caching import GIB, Say, cached
@@ -18,7 +18,7 @@ from harness.imaging.manifest import FILE_NAME, Manifest, sha256_of
 from harness.imaging.process import run_recipe
 from harness.imaging.recipe import KIND, Recipe, recipe_of
 from harness.imaging.store import DISK, HOST_KEY, KEY, GuestImage, open_image
-from harness.probe.build import zig
+from harness.toolchain import zig, zig_package
 
 BUILD_LIMIT_S = 1500.0
 HELPER_LIMIT_S = 300.0
@@ -106,10 +106,7 @@ def _build(definition: GuestDefinition, recipe: Recipe, folder: Path, say: Say) 
 
 def _compile(source: Path, program: Path) -> None:
     """One helper program of the guest. zig leaves its Windows headers out with -nostdlib: they are named to it."""
-    package = util.find_spec("ziglang")
-    if package is None or package.origin is None:
-        raise BuildError("the package ziglang is not installed", remedy="run ci/bootstrap")
-    headers = Path(package.origin).parent / "lib" / "libc" / "include" / "any-windows-any"
+    headers = zig_package() / "lib" / "libc" / "include" / "any-windows-any"
     entry = f"-Wl,-e,{source.stem}_main"
     zig(
         ["cc", *HELPER_FLAGS, "-isystem", str(headers), entry, "-o", str(program), str(source), "-lkernel32"],

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -12,8 +9,8 @@ from pathlib import Path
 from harness.caching import Say, cached, content_hash
 from harness.config.models import Arch
 from harness.deadlines import Deadline
-from harness.errors import BuildError
-from harness.paths import cache_dir, driver_sources
+from harness.paths import driver_sources
+from harness.toolchain import zig
 
 BUILD_DEADLINE_S = 300.0
 COMMON_FLAGS = (
@@ -85,31 +82,3 @@ def _compile(target: _Platform, sources: Path, folder: Path) -> None:
     if target.raw:
         zig(["objcopy", "-O", "binary", str(elf), str(folder / target.image)], deadline)
         elf.unlink()
-
-
-def zig(arguments: list[str], deadline: Deadline) -> None:
-    """Run the pinned zig with its caches in the cache folder. Raises BuildError with its output."""
-    caches = str(cache_dir() / "zig")
-    environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": caches, "ZIG_LOCAL_CACHE_DIR": caches}
-    command = [sys.executable, "-m", "ziglang", *arguments]
-    deadline.last_seen = f"zig {arguments[0]} running"
-    try:
-        done = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=max(deadline.remaining(), 0.001),
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise deadline.error() from None
-    if done.returncode != 0:
-        first = next((line for line in done.stderr.splitlines() if "error" in line), "no message")
-        raise BuildError(
-            f"{deadline.name} failed: {first}",
-            remedy="see the compiler's output",
-            evidence={"command": " ".join(command), "stderr": done.stderr[-8000:]},
-        )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.deadlines import Deadline
-from harness.probe.build import zig
+from harness.toolchain import zig
 
 MODULES = ("buffer.c", "json_read.c", "json_write.c", "sha256.c")
 FLAGS = (

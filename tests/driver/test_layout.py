@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.deadlines import Deadline
-from harness.driver.build import zig_program
 from harness.errors import BuildError
-from harness.probe.build import zig
+from harness.toolchain import zig, zig_program
 
 DDK = Path("lib/libc/include/any-windows-any/ddk")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.deadlines import Deadline
 from harness.paths import driver_sources
-from harness.probe.build import zig
+from harness.toolchain import zig
 
 LOOP = 1000
 INSTRUCTIONS = 10 * LOOP
