@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -18,7 +19,7 @@ from rich.console import Console
 
 from harness import __version__
 from harness.config.models import Accel, Arch
-from harness.errors import HalpmcError, UsageError
+from harness.errors import EXIT_INFRASTRUCTURE, HalpmcError, UsageError
 
 app = typer.Typer(
     name="halpmc",
@@ -33,6 +34,7 @@ driver_app = typer.Typer(no_args_is_help=True, help="The test driver, its client
 app.add_typer(guest_app, name="guest")
 app.add_typer(driver_app, name="driver")
 
+EXIT_INTERRUPTED = 130
 DEFAULT_MACHINES = {Arch.X86_64: "q35", Arch.AARCH64: "virt"}
 
 
@@ -54,6 +56,7 @@ def run(
     from harness.report.terminal import LiveProgress, print_summary
     from harness.report.write import write_reports
     from harness.runs.execute import end_run, execute
+    from harness.runs.folder import create_run_folder
     from harness.runs.plan import select_cells
     from harness.runs.prepare import prepare
 
@@ -61,18 +64,17 @@ def run(
     cells = select_cells(loaded, cell or [])
     prepare(cells, say=say)
     console = Console()
-    with LiveProgress(cells, console) as progress:
-        folder = execute(
-            loaded,
-            cells,
-            slots=jobs or default_slots(),
-            runs_dir=runs_dir,
-            progress=lambda _folder, _cells: progress,
-        )
+    folder = create_run_folder(runs_dir, loaded.name)
+    interrupted = False
+    try:
+        with LiveProgress(cells, console) as progress:
+            execute(loaded, cells, folder, slots=jobs or default_slots(), progress=progress)
+    except KeyboardInterrupt:
+        interrupted = True  # the cells have been stopped; what there is gets its report
     end_run(folder, summarize(folder).exit_code)
     summary = write_reports(folder)
     print_summary(summary, folder, console)
-    raise typer.Exit(summary.exit_code)
+    raise typer.Exit(EXIT_INTERRUPTED if interrupted else summary.exit_code)
 
 
 def default_slots() -> int:
@@ -176,6 +178,16 @@ def main() -> NoReturn:
         for title, text in error.evidence.items():
             print(f"  {title}: {text[-1500:]}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"halpmc: {error}", file=sys.stderr)
+        sys.exit(EXIT_INFRASTRUCTURE)
+    except Exception:
+        traceback.print_exc()
+        print(
+            "halpmc: this is a mistake in halpmc itself; please report it with the lines above",
+            file=sys.stderr,
+        )
+        sys.exit(EXIT_INFRASTRUCTURE)
     sys.exit(0)
 
 

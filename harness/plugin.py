@@ -189,17 +189,18 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report: pytest.TestReport = yield
     plugin = item.config.pluginmanager.get_plugin(PLUGIN_NAME)
     names = [name for mark in item.iter_markers("clause") for name in mark.args]
-    if isinstance(plugin, CellPlugin) and plugin.running is not None and names:
+    # The last test of a cell is reported after the cell's own teardown: its record then comes behind the cell's end.
+    running = plugin.running if isinstance(plugin, CellPlugin) else None
+    if running is not None and running.cell.id == _cell_id(item) and names:
         error = call.excinfo.value if call.excinfo else None
         if report.when == "call" or report.outcome != "passed":
-            plugin.running.record_test(
-                names, item.nodeid, report.when or "", report.outcome, error, call.duration
-            )
+            running.record_test(names, item.nodeid, report.when or "", report.outcome, error, call.duration)
         if isinstance(error, HalpmcError):
-            report.longrepr = f"{error}\nevidence: {plugin.running.folder}"
+            report.longrepr = f"{error}\nevidence: {running.folder}"
     return report
 
 
+@pytest.hookimpl(trylast=True)  # after pytest has torn down what is left: an interrupted cell ends in that
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Close the records; when this session led the run, write its last record and the reports."""
     plugin = session.config.pluginmanager.get_plugin(PLUGIN_NAME)
@@ -234,10 +235,7 @@ def cell_run(cell: Cell, pytestconfig: pytest.Config) -> Generator[CellRun, None
     assert isinstance(plugin, CellPlugin)
     with plugin.start().cell(cell) as running:
         plugin.running = running
-        try:
-            yield running
-        finally:
-            plugin.running = None
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -43,3 +43,26 @@ void call_free(HANDLE handle, struct pmctest_call *call)
 	call->irql_after = irql();
 	call->handle = (ULONG_PTR)handle;
 }
+
+NTSTATUS bare_allocate(ULONG64 poison, HANDLE *handle)
+{
+	void *cell = (void *)(ULONG_PTR)poison;
+	NTSTATUS status = routines.allocate(NULL, 0, NULL, &cell);
+
+	*handle = cell;
+	return status;
+}
+
+NTSTATUS bare_free(HANDLE handle)
+{
+	return routines.free(handle);
+}
+
+void call_describe(NTSTATUS status, HANDLE handle, BOOLEAN written, struct pmctest_call *call)
+{
+	before(call);
+	call->irql_after = call->irql_before;
+	call->status = (ULONG)status;
+	call->handle = (ULONG_PTR)handle;
+	call->written = written;
+}

@@ -21,14 +21,16 @@ static BOOLEAN cycle(struct request *request, struct pmctest_call *call)
 {
 	struct holding *holding;
 	HANDLE handle;
+	NTSTATUS status = bare_allocate(POISON, &handle);
 
-	call_allocate(NULL, 0, NULL, POISON, call);
-	if (!NT_SUCCESS((NTSTATUS)call->status))
+	if (!NT_SUCCESS(status)) {
+		call_describe(status, handle, (ULONG_PTR)handle != POISON, call);
 		return FALSE;
-	handle = (HANDLE)(ULONG_PTR)call->handle;
-	call_free(handle, call);
-	if (NT_SUCCESS((NTSTATUS)call->status))
+	}
+	status = bare_free(handle);
+	if (NT_SUCCESS(status))
 		return TRUE;
+	call_describe(status, handle, FALSE, call);
 	holding = holding_prepare(request->instance);
 	if (holding != NULL && !holding_keep(request->instance, holding, request->file, handle))
 		holding_discard(request->instance, holding);

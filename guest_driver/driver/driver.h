@@ -73,6 +73,13 @@ void cpu_unpin(struct pin *pin);
 /* calls.c: one observed call. The caller has made sure that the routine is present. */
 void call_allocate(struct counter_affinity *affinity, ULONG group_count, void *list, ULONG64 poison, struct pmctest_call *call);
 void call_free(HANDLE handle, struct pmctest_call *call);
+/*
+ * The same two calls for loops of thousands: nothing but the status and the handle is looked at, because reading the IRQL is a trap
+ * where the register is emulated (Wine), which costs more than the call. call_describe() makes an observation of one that matters.
+ */
+NTSTATUS bare_allocate(ULONG64 poison, HANDLE *handle);
+NTSTATUS bare_free(HANDLE handle);
+void call_describe(NTSTATUS status, HANDLE handle, BOOLEAN written, struct pmctest_call *call);
 
 /* holdings.c: which file holds what, and which handles the HAL ever returned. */
 struct holding {

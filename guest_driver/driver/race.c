@@ -69,27 +69,26 @@ static BOOLEAN meet(struct race *race, volatile LONG *arrivals, ULONG target)
 static void run_round(struct racer *racer, ULONG round)
 {
 	struct race *race = racer->race;
-	struct pmctest_call call;
 	HANDLE handle;
+	NTSTATUS allocated, freed;
 
 	note(racer, round, PMCTEST_ALLOCATING, 0);
-	call_allocate(NULL, 0, NULL, POISON, &call);
-	handle = (HANDLE)(ULONG_PTR)call.handle;
-	if (NT_SUCCESS((NTSTATUS)call.status)) {
-		note(racer, round, PMCTEST_ALLOCATED, call.status);
+	allocated = bare_allocate(POISON, &handle);
+	if (NT_SUCCESS(allocated)) {
+		note(racer, round, PMCTEST_ALLOCATED, (ULONG)allocated);
 		InterlockedIncrement(&race->successes);
 	} else {
-		note(racer, round, PMCTEST_REFUSED, call.status);
-		InterlockedIncrement((NTSTATUS)call.status == STATUS_INSUFFICIENT_RESOURCES ? &race->refusals : &race->other);
+		note(racer, round, PMCTEST_REFUSED, (ULONG)allocated);
+		InterlockedIncrement(allocated == STATUS_INSUFFICIENT_RESOURCES ? &race->refusals : &race->other);
 	}
 	if (round % 2 == 0)
 		meet(race, &race->attempted, race->threads * (round / 2 + 1));
-	if (!NT_SUCCESS((NTSTATUS)call.status))
+	if (!NT_SUCCESS(allocated))
 		return;
 	note(racer, round, PMCTEST_FREEING, 0);
-	call_free(handle, &call);
-	note(racer, round, PMCTEST_FREED, call.status);
-	if (NT_SUCCESS((NTSTATUS)call.status)) {
+	freed = bare_free(handle);
+	note(racer, round, PMCTEST_FREED, (ULONG)freed);
+	if (NT_SUCCESS(freed)) {
 		InterlockedIncrement(&race->frees);
 	} else {
 		InterlockedIncrement(&race->other);

@@ -77,13 +77,6 @@ def start_drivers(session: ClientSession, definition: GuestDefinition, hal: HalS
             ) from error
 
 
-def stop_drivers(session: ClientSession) -> None:
-    """Stop and delete both instances."""
-    for service in SERVICES:
-        stop(session, service)
-        session.call("service.delete", protocol.Empty, name=service)
-
-
 def start(session: ClientSession, service: str) -> None:
     """Start an instance and wait until it runs."""
     session.call("service.start", protocol.ServiceState, name=service, timeout_ms=START_TIMEOUT_MS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -15,17 +16,19 @@ from harness.guest.transport import LineChannel
 R = TypeVar("R", bound=BaseModel)
 
 CALL_TIMEOUT_S = 60.0
+LOGGED_BYTES = 4000
 
 
 class ClientSession:
     """Asks the client and returns typed answers. Not thread-safe: one request is under way at a time.
 
     Raises ClientError when the client answers with an error, ProtocolError when it does not speak the protocol, and
-    whatever the channel raises (TransportError, DeadlineExceeded, GuestPanicked …).
+    whatever the channel raises (TransportError, DeadlineExceeded, GuestPanicked …). `log` gets every line, cut.
     """
 
-    def __init__(self, channel: LineChannel, *, greeting_timeout_s: float) -> None:
+    def __init__(self, channel: LineChannel, *, greeting_timeout_s: float, log: Path) -> None:
         self._channel = channel
+        self._log = log.open("ab", buffering=0)
         self._next_id = 0
         self.hello = self._read(protocol.Hello, greeting_timeout_s, "greeting")
         if self.hello.protocol != protocol.PROTOCOL_VERSION:
@@ -41,7 +44,9 @@ class ClientSession:
             raise TypeError(f"{op} answers {result_model.__name__}, not {result.__name__}")
         self._next_id += 1
         body = {"id": self._next_id, "op": op, "args": request_model(**args).model_dump(mode="json")}
-        self._channel.send_line(json.dumps(body, separators=(",", ":")).encode())
+        request = json.dumps(body, separators=(",", ":")).encode()
+        self._note(b"> ", request)
+        self._channel.send_line(request)
         answer = self._read(protocol.Answer, timeout_s, op)
         if answer.id != self._next_id:
             raise ProtocolError(f"{op}: the client answered request {answer.id} instead of {self._next_id}")
@@ -57,6 +62,7 @@ class ClientSession:
 
     def _read(self, model: type[R], timeout_s: float, op: str) -> R:
         line = self._channel.read_line(timeout_s, f"client's answer to {op}")
+        self._note(b"< ", line)
         try:
             return model.model_validate_json(line)
         except ValidationError as error:
@@ -65,9 +71,14 @@ class ClientSession:
                 evidence={"line": repr(line[:500]), "stderr": self._channel.stderr_tail()},
             ) from None
 
+    def _note(self, mark: bytes, line: bytes) -> None:
+        self._log.write(mark + line[:LOGGED_BYTES] + b"\n")
+
     def close(self) -> None:
         """End the client; its devices are closed with it."""
         self._channel.close()
+        self._note(b"stderr: ", self._channel.stderr_tail().encode())
+        self._log.close()
 
     def __enter__(self) -> ClientSession:
         return self

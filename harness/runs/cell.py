@@ -174,9 +174,10 @@ class CellRun:
     def _outcome(self, when: str, result: str, error: BaseException | None) -> tuple[Outcome, str]:
         """The outcome of a finished test and the reason in one line."""
         if result == "passed":
-            if self._judgement is not None and self._judgement.outcome is Outcome.RECORDED:
-                return Outcome.RECORDED, self._judgement.reason
-            return Outcome.PASS, ""
+            if self._judgement is None:
+                return Outcome.ERROR, "the test ended without judging anything"
+            recorded = self._judgement.outcome is Outcome.RECORDED
+            return (Outcome.RECORDED, self._judgement.reason) if recorded else (Outcome.PASS, "")
         message = (str(error).splitlines() or [type(error).__name__])[0] if error else result
         if result == "skipped":
             return Outcome.SKIPPED, message.removeprefix("Skipped: ")
@@ -192,8 +193,11 @@ class CellRun:
 
     def finish(self) -> None:
         """Stop the VM, and record the cell's verdict."""
-        with self._phase("shutdown"):
-            self._resources.close()
+        try:
+            with self._incident_on_error(), self._phase("shutdown"):
+                self._resources.close()
+        except HalpmcError:
+            pass  # recorded, and the cell's end has to be recorded, too
         facts = self._guest.facts if self._guest else None
         verdict, reason = cell_verdict(
             {name: _counting(results) for name, results in self._outcomes.items()},

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +18,7 @@ from harness.config.models import Cell
 from harness.deadlines import Deadline
 from harness.host.tools import require_tool
 from harness.paths import contract_suite, project_root
-from harness.runs.folder import cell_folder, create_run_folder
+from harness.runs.folder import cell_folder
 from harness.runs.plan import plan_run
 from harness.runs.record import (
     CellEndRecord,
@@ -29,6 +30,9 @@ from harness.runs.record import (
 )
 
 TICK_S = 0.2
+MATRIX = "matrix.yaml"
+#: Exit statuses of pytest that records explain: all passed, some failed.
+PYTEST_DONE = (0, 1)
 STOP_S = 20.0
 
 
@@ -90,14 +94,22 @@ class Execution:
             "-p",
             "no:cacheprovider",
             "--tb=short",
+            # The options of the project's own tests are none of the cells' business.
+            "-c",
+            os.devnull,
             f"--rootdir={project_root()}",
-            f"--halpmc-matrix={self._matrix.path.absolute()}",
+            f"--halpmc-matrix={(self._folder / MATRIX).absolute()}",
             f"--halpmc-cell={cell.id}",
             f"--halpmc-run-dir={self._folder.absolute()}",
         ]
         with log.open("wb") as output:
+            # A session of its own: Ctrl-C reaches this process alone, which then ends the cells in order.
             process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         return Job(cell, process, os.pidfd_open(process.pid), log)
 
@@ -109,13 +121,15 @@ class Execution:
             status = job.process.wait()
             os.close(job.pidfd)
             self._show()
-            if job.cell.id not in self._ended:
+            ended = job.cell.id in self._ended
+            if not ended or status not in PYTEST_DONE:
+                when = "" if ended else " before the cell did"
                 tail = "\n".join(job.log.read_text(errors="replace").splitlines()[-30:])
                 self._recorder.write(
                     IncidentRecord(
                         cell=job.cell.id,
                         branch="infrastructure",
-                        message=f"the cell's process ended with status {status} before the cell did",
+                        message=f"the cell's process ended with status {status}{when}",
                         evidence={"log": str(job.log.relative_to(self._folder)), "last lines": tail},
                     )
                 )
@@ -138,18 +152,10 @@ class Execution:
             self._reap(TICK_S)
 
 
-def execute(
-    matrix: Matrix,
-    cells: Sequence[Cell],
-    *,
-    slots: int,
-    runs_dir: Path,
-    progress: Callable[[Path, Sequence[Cell]], Progress],
-) -> Path:
-    """Run the cells and return the run's folder. Raises KeyboardInterrupt after stopping cleanly."""
-    folder = create_run_folder(runs_dir, matrix.name)
-    Execution(matrix, cells, folder, progress(folder, cells)).run(slots)
-    return folder
+def execute(matrix: Matrix, cells: Sequence[Cell], folder: Path, *, slots: int, progress: Progress) -> None:
+    """Run the cells into the run's folder. Raises KeyboardInterrupt after stopping cleanly."""
+    shutil.copyfile(matrix.path, folder / MATRIX)  # what the cells read: an edit meanwhile changes nothing
+    Execution(matrix, cells, folder, progress).run(slots)
 
 
 def end_run(folder: Path, exit_code: int) -> None:

@@ -13,6 +13,7 @@ from harness.driver import deploy, protocol
 from harness.driver.build import DriverBuild, build_driver
 from harness.driver.device import Device, to_call
 from harness.driver.session import ClientSession
+from harness.errors import GuestError
 from harness.imaging.store import GuestImage, find_guest
 from harness.runs.start import connect, started
 from harness.vm.machine import Machine, run_script
@@ -47,12 +48,13 @@ class Holder:
     def kill(self) -> None:
         """TerminateProcess; returns when the process is gone."""
         if self._alive:
-            self._session.call("holder.kill", protocol.HolderKilled)
             self._alive = False
+            if not self._session.call("holder.kill", protocol.HolderKilled).exited:
+                raise GuestError("the second process in the guest does not end when it is terminated")
 
 
 class Guest:
-    """The guest of one cell. `a` and `b` are the two instances of the test driver (same binary, two services)."""
+    """The guest of one cell, with two instances of the test driver (same binary, two services)."""
 
     def __init__(self, cell: Cell, definition: GuestDefinition, vm: Vm, session: ClientSession) -> None:
         self.cell = cell
@@ -66,17 +68,15 @@ class Guest:
         """Load both instances with these settings of the HAL, and see what the first plain request gives."""
         deploy.start_drivers(self.session, self.definition, hal)
         with self.open(deploy.SERVICES[0]) as device:
+            info = device.info()
+            if not (info.allocate_present and info.free_present):
+                return  # PRES-1 judges it; there is nothing to ask for
             first = device.allocate()
             counted = None
             if first.status == 0:
                 counted = device.count()
                 device.free(first.handle)
             self.grant = Grant(first, counted)
-
-    def restart_drivers(self, hal: HalSettings) -> None:
-        """Unload both instances and load them again: the reference HAL starts anew, with these settings."""
-        deploy.stop_drivers(self.session)
-        self.start_drivers(hal)
 
     @contextmanager
     def open(self, service: str = deploy.SERVICES[0]) -> Generator[Device, None, None]:
@@ -159,6 +159,7 @@ def boot_guest(
                 ClientSession(
                     transport.open_session(f"{deploy.client_path(definition)} serve"),
                     greeting_timeout_s=definition.timeouts.client_s,
+                    log=folder / "client.log",
                 )
             )
             deploy.verify(session, hashes)

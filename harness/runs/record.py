@@ -89,7 +89,7 @@ class ProbeRecord(RecordModel):
 
 
 class PhaseRecord(RecordModel):
-    """One phase of a cell ended, and took so long (probe, qemu, boot, deploy, client, driver, contract …)."""
+    """One phase of a cell ended, and took so long (probe, start, login, deploy, client, driver …)."""
 
     type: Literal["phase"] = "phase"
     cell: str

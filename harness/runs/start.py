@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.caching import cached
 from harness.config.models import Accel, GuestDefinition, Start
-from harness.errors import GuestError, InfrastructureError
+from harness.errors import GuestError, HalpmcError, InfrastructureError
 from harness.guest.ssh import SshTransport
 from harness.imaging.store import GuestImage
 from harness.vm.machine import Machine
@@ -31,7 +31,7 @@ def started(
     """
     why = "cold"
     if start is Start.CLONE:
-        template = _template(machine, definition, image)
+        template = _template(machine, definition, image, folder)
         with ExitStack() as stack:
             try:
                 vm = stack.enter_context(Vm(template.clone_of(machine), folder, state=template.state))
@@ -59,8 +59,11 @@ def connect(vm: Vm, definition: GuestDefinition, image: GuestImage, log: Path) -
     )
 
 
-def _template(machine: Machine, definition: GuestDefinition, image: GuestImage) -> Template:
-    """The template of this machine, made when it is not there: SSH answers and a command has run, nothing else."""
+def _template(machine: Machine, definition: GuestDefinition, image: GuestImage, logs: Path) -> Template:
+    """The template of this machine, made when it is not there: SSH answers and a command has run, nothing else.
+
+    When that fails, the logs of the attempt are kept in `logs`.
+    """
     boot_id = BOOT_ID.read_text().strip() if machine.accel is Accel.KVM else ""
     digest = template_digest(machine, image=image.manifest.disk_sha256, boot_id=boot_id)
 
@@ -73,7 +76,12 @@ def _template(machine: Machine, definition: GuestDefinition, image: GuestImage) 
                         f"the guest's shell answers `ver` with exit code {done.exit_code}: {done.stderr}"
                     )
 
-        make_template(machine, folder, ready)
+        try:
+            make_template(machine, folder, ready)
+        except HalpmcError:
+            for log in folder.glob("*.log"):
+                shutil.copyfile(log, logs / f"template-{log.name}")
+            raise
 
     needed = machine.memory_mib * MIB * 2
     return Template(cached("templates", definition.name, digest, make, needs_bytes=needed))

@@ -181,7 +181,11 @@ class Qmp:
                 sent.set_exception(QemuError(f"QMP getfd: the file cannot be sent: {error}"))
 
         self._loop.call_soon_threadsafe(send)
-        sent.result(COMMAND_S)
+        deadline = Deadline("sending a file to QEMU", COMMAND_S)
+        try:
+            sent.result(deadline.remaining())
+        except FutureTimeout:
+            raise deadline.error() from None
         self.execute("getfd", fdname=name)
 
     def monitor(self, line: str) -> str:
