@@ -57,7 +57,7 @@ def run_build(command: Sequence[str], deadline: Deadline) -> None:
         raise deadline.error() from None
     if done.returncode != 0:
         lines = done.stdout.splitlines() or ["no message"]
-        first = next((line for line in lines if "error" in line.lower()), lines[-1])
+        first = next((line for line in lines if "error: " in line), lines[-1])
         raise BuildError(
             f"{deadline.name} failed: {first.strip()}",
             remedy="see the compiler's last lines",

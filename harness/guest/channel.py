@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import NoReturn
 
-from paramiko import Channel
+from paramiko import Channel, SSHException
 
 from harness.deadlines import Deadline, timeout_factor
 from harness.errors import GuestError, HalpmcError, ProtocolError, TransportError
@@ -211,4 +212,10 @@ class SshLineChannel:
         except (HalpmcError, OSError, EOFError):
             pass  # VM or connection are gone and the process with them; whoever works with it is told
         finally:
-            self._channel.close()
+            close_channel(self._channel)
+
+
+def close_channel(channel: Channel) -> None:
+    """Close a channel; that its connection is gone already is no news here: whoever works with it is told."""
+    with contextlib.suppress(EOFError, OSError, SSHException):
+        channel.close()

@@ -17,7 +17,7 @@ from harness.config.models import GuestTimeouts
 from harness.deadlines import Deadline
 from harness.errors import InfrastructureError, TransportError
 from harness.guest import sftp
-from harness.guest.channel import SshLineChannel, blame, run_to_end, watch, words
+from harness.guest.channel import SshLineChannel, blame, close_channel, run_to_end, watch, words
 from harness.guest.login import await_banner, close_link, load_key, log_in, log_to, parse_host_key
 from harness.guest.transport import Check, ExecResult
 from harness.vm.phases import OnPhase, Phases
@@ -105,8 +105,11 @@ class SshTransport:
 
         Raises DeadlineExceeded with the last output, TransportError, GuestError (killed, endless output).
         """
-        with self._start(command) as channel:
+        channel = self._start(command)
+        try:
             return run_to_end(channel, command, self._check, timeout_s)
+        finally:
+            close_channel(channel)
 
     def open_session(self, command: str) -> SshLineChannel:
         """Start a long-lived process that talks in lines."""

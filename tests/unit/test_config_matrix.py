@@ -71,7 +71,7 @@ def test_demo_matrix(guests: Path) -> None:
         cpu="max",
         pmu=True,
         accel=Accel.AUTO,
-        start=Start.COLD,
+        start=Start.CLONE,
         hal=HalSettings(generation=Generation.SHARED, without_pmu=WithoutPmu.REFUSE),
     )
 
