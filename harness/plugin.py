@@ -244,10 +244,40 @@ def probe_answer(cell_run: CellRun) -> ProbeAnswer:
     return cell_run.probe()
 
 
-@pytest.fixture(scope="session")
-def guest(cell_run: CellRun, probe_answer: ProbeAnswer) -> Guest:  # noqa: ARG001 - the probe answers first
-    """The cell's guest: booted, test drivers loaded, client answering."""
-    return cell_run.boot()
+@pytest.fixture
+def guest(
+    cell_run: CellRun,
+    probe_answer: ProbeAnswer,  # noqa: ARG001 - the probe answers first
+    request: pytest.FixtureRequest,
+) -> Generator[Guest, None, None]:
+    """The cell's guest for this test: test drivers loaded, client answering, nothing allocated.
+
+    A pristine VM of this test's own where the guest has a serial lane; else one VM for all tests of the cell, which
+    must be left as it was found: that is checked.
+    """
+    with cell_run.guest(_test_name(request)) as running:
+        yield running
+
+
+@pytest.fixture
+def fresh_guest(
+    cell_run: CellRun,
+    probe_answer: ProbeAnswer,  # noqa: ARG001 - the probe answers first
+    request: pytest.FixtureRequest,
+) -> Generator[Guest, None, None]:
+    """A guest for this test alone, always: for what may leave it broken."""
+    with cell_run.fresh_guest(_test_name(request)) as running:
+        yield running
+
+
+def _test_name(request: pytest.FixtureRequest) -> str:
+    """The test's name without its cell, which is the folder's name already."""
+    item = request.node
+    parts = [
+        part for part in ((getattr(item, "callspec", None) and item.callspec.id) or "").split("-") if part
+    ]
+    own = "-".join(parts).replace(_cell_id(item), "").strip("-")
+    return f"{item.originalname}-{own}" if own else str(item.originalname)
 
 
 @pytest.fixture

@@ -83,14 +83,20 @@ void holder_end(struct holder *holder);
 
 /* Operations, see guest_driver/PROTOCOL.md. */
 typedef void operation(struct exchange *exchange);
-operation op_facts, op_file_hash, op_exit;                                                     /* ops_system.c */
+operation op_hello;                                                                            /* serve.c */
+operation op_facts, op_file_hash, op_clock_set, op_exit;                                       /* ops_system.c */
 operation op_service_create, op_service_start, op_service_stop, op_service_delete, op_service_query; /* ops_service.c */
+operation op_hal_configure;                                                                    /* ops_hal.c */
 operation op_registry_set, op_registry_get, op_registry_delete;                                /* ops_registry.c */
 operation op_device_open, op_device_close, op_driver_info, op_free, op_cycles, op_race, op_count; /* ops_driver.c */
 operation op_allocate;                                                                         /* ops_allocate.c */
 operation op_holder_start, op_holder_kill, op_holder_free;                                     /* ops_holder.c */
 
-int serve(void);                                       /* serve.c: exit code of the process */
+/* serve.c: the whole conversation, over pipes or a serial port. Exit code of the process. */
+int serve(HANDLE from, HANDLE to, bool port);
+/* port.c */
+int serve_port(const wchar_t *name);
+bool port_read(HANDLE port, char *bytes, DWORD room, DWORD *filled);
 int one_shot(int count, wchar_t **words);              /* one_shot.c */
 bool write_all(HANDLE to, const void *bytes, size_t length); /* main.c */
 

@@ -52,7 +52,9 @@ void start(void)
 	int count = split(GetCommandLineW(), words), code;
 
 	if (count == 2 && lstrcmpW(words[1], L"serve") == 0)
-		code = serve();
+		code = serve(GetStdHandle(STD_INPUT_HANDLE), GetStdHandle(STD_OUTPUT_HANDLE), false);
+	else if (count == 4 && lstrcmpW(words[1], L"serve") == 0 && lstrcmpW(words[2], L"--port") == 0)
+		code = serve_port(words[3]);
 	else if (count == 4 && lstrcmpW(words[1], L"holder") == 0)
 		code = holder_main(words[2], words[3]);
 	else

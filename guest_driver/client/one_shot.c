@@ -16,7 +16,7 @@ static int finish(int code)
 
 static int usage(void)
 {
-	buffer_text(&line, "usage: pmcctl info|allocate|free HANDLE|cycles N|facts|serve [--device NAME]");
+	buffer_text(&line, "usage: pmcctl info|allocate|free HANDLE|cycles N|facts [--device NAME], or: pmcctl serve [--port COM2]");
 	return finish(EXIT_USAGE);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Kernel driver services, by the service control manager's API. */
+/* Services, by the service control manager's API. */
 #include "client.h"
 
 #define NAME_ROOM 256u
@@ -46,12 +46,15 @@ void op_service_create(struct exchange *exchange)
 	static wchar_t name[NAME_ROOM], path[PATH_ROOM], group[NAME_ROOM];
 	struct json given;
 	bool grouped = arg_given(exchange, "group", &given);
+	bool program = arg_is(exchange, "type", "program"); /* else a kernel driver */
 	SC_HANDLE manager, service;
 
 	arg_wide(exchange, "name", name, NAME_ROOM);
 	arg_wide(exchange, "path", path, PATH_ROOM);
 	if (grouped)
 		arg_wide(exchange, "group", group, NAME_ROOM);
+	if (!program && arg_given(exchange, "type", &given) && !arg_is(exchange, "type", "driver"))
+		fail_protocol(exchange, "type");
 	if (failed(exchange))
 		return;
 	manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_CONNECT | SC_MANAGER_CREATE_SERVICE);
@@ -59,8 +62,8 @@ void op_service_create(struct exchange *exchange)
 		fail_win32(exchange, "OpenSCManager");
 		return;
 	}
-	service = CreateServiceW(manager, name, name, SERVICE_ALL_ACCESS, SERVICE_KERNEL_DRIVER, SERVICE_DEMAND_START, SERVICE_ERROR_NORMAL,
-				 path, grouped ? group : NULL, NULL, NULL, NULL, NULL);
+	service = CreateServiceW(manager, name, name, SERVICE_ALL_ACCESS, program ? SERVICE_WIN32_OWN_PROCESS : SERVICE_KERNEL_DRIVER,
+				 SERVICE_DEMAND_START, SERVICE_ERROR_NORMAL, path, grouped ? group : NULL, NULL, NULL, NULL, NULL);
 	if (service == NULL)
 		fail_win32(exchange, "CreateService");
 	else

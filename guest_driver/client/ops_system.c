@@ -113,3 +113,18 @@ void op_exit(struct exchange *exchange)
 {
 	exchange->client->ended = true;
 }
+
+/* A guest that goes on from a saved state has the time of that state. */
+void op_clock_set(struct exchange *exchange)
+{
+	uint64_t time = arg_hex(exchange, "time"); /* as a FILETIME: 100 ns since 1601, UTC */
+	FILETIME file_time = { .dwLowDateTime = (DWORD)time, .dwHighDateTime = (DWORD)(time >> 32) };
+	SYSTEMTIME system_time;
+
+	if (failed(exchange))
+		return;
+	if (!FileTimeToSystemTime(&file_time, &system_time))
+		fail_win32(exchange, "FileTimeToSystemTime");
+	else if (!SetSystemTime(&system_time))
+		fail_win32(exchange, "SetSystemTime");
+}

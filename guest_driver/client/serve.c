@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `pmcctl serve`: one JSON object per line in, one out. */
+/* The conversation: one JSON object per line in, one out. */
 #include "client.h"
 
 extern const char *const client_arch;
@@ -9,9 +9,11 @@ static const struct {
 	const char *args; /* all that it takes, between spaces */
 	operation *run;
 } operations[] = {
+	{ "hello", " ", op_hello },
 	{ "facts", " ", op_facts },
+	{ "clock.set", " time ", op_clock_set },
 	{ "file.hash", " path ", op_file_hash },
-	{ "service.create", " name path group ", op_service_create },
+	{ "service.create", " name path group type ", op_service_create },
 	{ "service.start", " name timeout_ms ", op_service_start },
 	{ "service.stop", " name timeout_ms ", op_service_stop },
 	{ "service.delete", " name ", op_service_delete },
@@ -19,6 +21,7 @@ static const struct {
 	{ "registry.set", " path name type value ", op_registry_set },
 	{ "registry.get", " path name ", op_registry_get },
 	{ "registry.delete", " path ", op_registry_delete },
+	{ "hal.configure", " shared refuse defect ", op_hal_configure },
 	{ "device.open", " name ", op_device_open },
 	{ "device.close", " device ", op_device_close },
 	{ "driver.info", " device ", op_driver_info },
@@ -133,16 +136,27 @@ static void handle(struct client *client, const char *line, size_t length, struc
 		put_failure(answer, id, &too_long);
 }
 
+static void put_greeting(struct json_writer *out)
+{
+	json_put_string(out, "hello", "pmcctl");
+	json_put_u32(out, "protocol", PROTOCOL_VERSION);
+	json_put_string(out, "version", HALPMC_VERSION);
+	json_put_string(out, "arch", client_arch);
+	json_put_u32(out, "pid", GetCurrentProcessId());
+}
+
+/* For whoever joins a conversation whose greeting was long ago. */
+void op_hello(struct exchange *exchange)
+{
+	put_greeting(&exchange->out);
+}
+
 static void greet(struct buffer *answer)
 {
 	struct json_writer out = { answer, false };
 
 	json_open(&out, NULL, '{');
-	json_put_string(&out, "hello", "pmcctl");
-	json_put_u32(&out, "protocol", PROTOCOL_VERSION);
-	json_put_string(&out, "version", HALPMC_VERSION);
-	json_put_string(&out, "arch", client_arch);
-	json_put_u32(&out, "pid", GetCurrentProcessId());
+	put_greeting(&out);
 	json_close(&out, '}');
 	buffer_text(answer, "\n");
 }
@@ -150,11 +164,20 @@ static void greet(struct buffer *answer)
 /* Lines out of a stream of bytes. Of a line that is too long only the length is kept; it is then handled as an empty one. */
 struct reader {
 	HANDLE from;
+	bool port;
 	char *line;
 	size_t length;
 	char block[4096];
 	DWORD filled, used;
 };
+
+static bool fill(struct reader *reader)
+{
+	reader->used = reader->filled = 0;
+	if (reader->port)
+		return port_read(reader->from, reader->block, sizeof reader->block, &reader->filled);
+	return ReadFile(reader->from, reader->block, sizeof reader->block, &reader->filled, NULL) && reader->filled != 0;
+}
 
 static bool read_line(struct reader *reader)
 {
@@ -162,9 +185,8 @@ static bool read_line(struct reader *reader)
 	for (;;) {
 		char c;
 
-		if (reader->used == reader->filled) {
-			reader->used = reader->filled = 0;
-			if (!ReadFile(reader->from, reader->block, sizeof reader->block, &reader->filled, NULL) || reader->filled == 0)
+		while (reader->used == reader->filled) {
+			if (!fill(reader))
 				return false;
 		}
 		c = reader->block[reader->used++];
@@ -176,24 +198,26 @@ static bool read_line(struct reader *reader)
 	}
 }
 
-int serve(void)
+int serve(HANDLE from, HANDLE to, bool port)
 {
 	static struct client client;
 	static struct reader reader;
 	struct buffer answer = { .text = memory_of(ANSWER_ROOM), .room = ANSWER_ROOM };
-	HANDLE out = GetStdHandle(STD_OUTPUT_HANDLE);
-	bool written;
+	bool written = true;
 
-	reader.from = GetStdHandle(STD_INPUT_HANDLE);
+	reader.from = from;
+	reader.port = port;
 	reader.line = memory_of(LINE_ROOM);
 	client.scratch = (uint8_t *)memory_of(SCRATCH_ROOM);
 	if (answer.text == NULL || reader.line == NULL || client.scratch == NULL)
 		return 1;
-	greet(&answer);
-	written = write_all(out, answer.text, answer.length);
+	if (!port) { /* on a port nobody may be listening: whoever comes asks for it */
+		greet(&answer);
+		written = write_all(to, answer.text, answer.length);
+	}
 	while (written && !client.ended && read_line(&reader)) {
 		handle(&client, reader.line, reader.length > LINE_ROOM ? 0 : reader.length, &answer);
-		written = write_all(out, answer.text, answer.length);
+		written = write_all(to, answer.text, answer.length);
 	}
 	holder_end(&client.holder);
 	return written ? 0 : 1; /* the devices close with the process */

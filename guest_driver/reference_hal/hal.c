@@ -4,27 +4,28 @@
 
 NTSTATUS NTAPI reference_allocate(struct counter_affinity *affinity, ULONG group_count, void *list, void **handle);
 NTSTATUS NTAPI reference_free(void *handle);
+BOOLEAN NTAPI reference_loaded(void *module, ULONG reason, void *reserved);
 
-enum { UNTOUCHED, STARTING, READY };
-
-static volatile LONG state; /* a kernel library has no entry point that is called in every system */
-static FAST_MUTEX mutex;    /* of the ledger */
+static FAST_MUTEX mutex; /* of the ledger and the settings */
 static struct settings settings;
 static struct machine machine;
 
-/* Whoever comes first starts up; the others wait for that. */
-static void start_once(void)
+/*
+ * The entry point. Wine loads kernel libraries as it loads others, and calls it before anybody can call a routine; a real
+ * kernel would not, but has a HAL of its own.
+ */
+BOOLEAN NTAPI reference_loaded(void *module, ULONG reason, void *reserved)
 {
-	LARGE_INTEGER none = { .QuadPart = 0 };
-
-	if (InterlockedCompareExchange(&state, STARTING, UNTOUCHED) == UNTOUCHED) {
-		ExInitializeFastMutex(&mutex);
-		settings_read(&settings);
-		machine_describe(&machine);
-		InterlockedExchange(&state, READY);
-	}
-	while (InterlockedOr(&state, 0) != READY)
-		KeDelayExecutionThread(KernelMode, FALSE, &none);
+	UNREFERENCED_PARAMETER(module);
+	UNREFERENCED_PARAMETER(reserved);
+	if (reason != 1) /* DLL_PROCESS_ATTACH */
+		return TRUE;
+	ExInitializeFastMutex(&mutex);
+	if (!NT_SUCCESS(settings_share()))
+		return FALSE; /* with settings that nobody can change it would be another HAL than the one that was asked for */
+	settings_read(&settings);
+	machine_describe(&machine);
+	return TRUE;
 }
 
 static BOOLEAN defect(enum defect which)
@@ -35,9 +36,10 @@ static BOOLEAN defect(enum defect which)
 /* Contrary to ExAcquireFastMutex this leaves the IRQL at PASSIVE_LEVEL. */
 static void lock(void)
 {
-	start_once();
 	KeEnterCriticalRegion();
 	ExAcquireFastMutexUnsafe(&mutex);
+	if (settings_changed(&settings) && ledger_empty())
+		settings_read(&settings);
 }
 
 static void unlock(void)

@@ -15,6 +15,7 @@ static struct {
 } grants[MAX_GRANTS];
 
 static ULONG64 granted; /* so many grants ever; no handle comes back */
+static ULONG held;      /* so many of them are not freed */
 
 static BOOLEAN in_conflict(const struct claim *a, const struct claim *b)
 {
@@ -40,6 +41,7 @@ ULONG64 ledger_grant(const struct claim *claim, BOOLEAN ignore_conflicts)
 	if (empty == MAX_GRANTS)
 		return 0;
 	granted++;
+	held++;
 	grants[empty].handle = granted * HANDLE_STEP + HANDLE_BASE;
 	grants[empty].claim = *claim;
 	return grants[empty].handle;
@@ -50,6 +52,7 @@ BOOLEAN ledger_release(ULONG64 handle)
 	for (ULONG i = 0; i < MAX_GRANTS && handle != 0; i++) {
 		if (grants[i].handle == handle) {
 			grants[i].handle = 0;
+			held--;
 			return TRUE;
 		}
 	}
@@ -59,4 +62,9 @@ BOOLEAN ledger_release(ULONG64 handle)
 BOOLEAN ledger_knew(ULONG64 handle)
 {
 	return handle % HANDLE_STEP == HANDLE_BASE && handle / HANDLE_STEP >= 1 && handle / HANDLE_STEP <= granted;
+}
+
+BOOLEAN ledger_empty(void)
+{
+	return held == 0;
 }

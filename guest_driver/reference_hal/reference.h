@@ -11,18 +11,22 @@
 #include "nt.h"
 #include "counter_abi.h"
 #include "defects.h"
+#include "reference_settings.h"
 
 #define MAX_GROUPS 4u          /* of 64 processors each */
 #define MAX_COUNTERS 64u       /* bits of a counter set */
 #define ALL_COUNTERS (~0ull)   /* the whole PMU, also what has no index */
 #define MODEL_COUNTERS 4u      /* counters that a machine without a PMU is modelled with */
 
-/* settings.c: HKLM\SOFTWARE\halpmc\ReferenceHal, read once per process (that is: per start of the drivers' group). */
+/* settings.c: what struct reference_settings says, taken over while nothing is granted. */
 struct settings {
-	BOOLEAN shared;       /* Generation: 0 exclusive, 1 shared */
-	BOOLEAN refuse;       /* WithoutPmu: 0 grant (as the Allocate page warns), 1 refuse with INSUFFICIENT_RESOURCES */
-	enum defect defect;   /* Defect: 0 none */
+	LONG changes;
+	BOOLEAN shared;
+	BOOLEAN refuse;
+	enum defect defect;
 };
+NTSTATUS settings_share(void); /* makes the page that the client writes */
+BOOLEAN settings_changed(const struct settings *settings);
 void settings_read(struct settings *settings);
 
 /* machine.c */
@@ -50,5 +54,6 @@ NTSTATUS read_shared(const struct machine *machine, const struct counter_affinit
 ULONG64 ledger_grant(const struct claim *claim, BOOLEAN ignore_conflicts); /* 0: in conflict, or the ledger is full */
 BOOLEAN ledger_release(ULONG64 handle);
 BOOLEAN ledger_knew(ULONG64 handle); /* was once granted */
+BOOLEAN ledger_empty(void);          /* nothing is granted */
 
 #endif

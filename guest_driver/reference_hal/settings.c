@@ -1,24 +1,36 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Settings of the reference HAL, from the registry. A value that is missing or makes no sense leaves the default. */
+/* Settings of the reference HAL: a named page, which the client writes. What makes no sense there leaves the default. */
 #include "reference.h"
 
-#define KEY L"\\Registry\\Machine\\SOFTWARE\\halpmc\\ReferenceHal"
+#define SECTION_NAME L"\\BaseNamedObjects\\" REFERENCE_SETTINGS_NAME
 
-static ULONG read_dword(HANDLE key, PCWSTR name, ULONG otherwise)
+static struct reference_settings initial = { .shared = 1 };
+static struct reference_settings *page = &initial; /* nobody can change them where there is no section */
+
+NTSTATUS settings_share(void)
 {
-	union {
-		KEY_VALUE_PARTIAL_INFORMATION value;
-		UCHAR room[sizeof(KEY_VALUE_PARTIAL_INFORMATION) + sizeof(ULONG)];
-	} information;
-	UNICODE_STRING text;
-	ULONG length, number;
+	LARGE_INTEGER size = { .QuadPart = sizeof *page };
+	OBJECT_ATTRIBUTES attributes;
+	UNICODE_STRING name;
+	SIZE_T bytes = 0;
+	HANDLE section;
+	PVOID view = NULL;
+	NTSTATUS status;
 
-	RtlInitUnicodeString(&text, name);
-	if (!NT_SUCCESS(ZwQueryValueKey(key, &text, KeyValuePartialInformation, &information, sizeof information, &length)) ||
-	    information.value.Type != REG_DWORD || information.value.DataLength != sizeof number)
-		return otherwise;
-	RtlCopyMemory(&number, information.value.Data, sizeof number);
-	return number;
+	RtlInitUnicodeString(&name, SECTION_NAME);
+	InitializeObjectAttributes(&attributes, &name, OBJ_CASE_INSENSITIVE, NULL, NULL);
+	status = ZwCreateSection(&section, SECTION_ALL_ACCESS, &attributes, &size, PAGE_READWRITE, SEC_COMMIT, NULL);
+	if (!NT_SUCCESS(status))
+		return status;
+	status = ZwMapViewOfSection(section, ZwCurrentProcess(), &view, 0, 0, NULL, &bytes, ViewUnmap, 0, PAGE_READWRITE);
+	if (!NT_SUCCESS(status)) {
+		ZwClose(section);
+		return status;
+	}
+	/* The handle stays open: it keeps the name alive. */
+	*(struct reference_settings *)view = initial;
+	page = view;
+	return STATUS_SUCCESS;
 }
 
 static enum defect known_defect(ULONG number)
@@ -32,19 +44,16 @@ static enum defect known_defect(ULONG number)
 	}
 }
 
+BOOLEAN settings_changed(const struct settings *settings)
+{
+	return settings->changes != page->changes;
+}
+
 void settings_read(struct settings *settings)
 {
-	OBJECT_ATTRIBUTES attributes;
-	UNICODE_STRING path;
-	HANDLE key;
-
-	*settings = (struct settings){ .shared = TRUE, .refuse = FALSE, .defect = DEFECT_NONE };
-	RtlInitUnicodeString(&path, KEY);
-	InitializeObjectAttributes(&attributes, &path, OBJ_CASE_INSENSITIVE | OBJ_KERNEL_HANDLE, NULL, NULL);
-	if (!NT_SUCCESS(ZwOpenKey(&key, KEY_READ, &attributes)))
-		return;
-	settings->shared = read_dword(key, L"Generation", 1) != 0;
-	settings->refuse = read_dword(key, L"WithoutPmu", 0) != 0;
-	settings->defect = known_defect(read_dword(key, L"Defect", 0));
-	ZwClose(key);
+	/* Before the rest, with a barrier: a change meanwhile is then seen the next time. */
+	settings->changes = InterlockedOr((volatile LONG *)&page->changes, 0);
+	settings->shared = page->shared != 0;
+	settings->refuse = page->refuse != 0;
+	settings->defect = known_defect(page->defect);
 }

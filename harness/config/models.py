@@ -100,6 +100,13 @@ class SshLane(Model):
     port: int = 22
 
 
+class SerialLane(Model):
+    """A serial port at which the client can wait in a saved state: its name in the guest, and QEMU's device for it."""
+
+    port: str = "COM2"
+    device: str = "isa-serial"
+
+
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -126,6 +133,7 @@ class GuestDefinition(Model):
     devices: tuple[str, ...] = ()
     tcg_cpu_flags: tuple[str, ...] = ()
     ssh: SshLane = SshLane()
+    lane: SerialLane | None = None
     drop_folder: str = r"C:\halpmc"
     service_group: str = "halpmc"
     timeouts: GuestTimeouts = GuestTimeouts()

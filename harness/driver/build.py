@@ -45,6 +45,11 @@ class DriverBuild:
     client: BuiltFile
     hal: BuiltFile
 
+    @property
+    def files(self) -> tuple[BuiltFile, ...]:
+        """All of them."""
+        return self.sys, self.client, self.hal
+
 
 def build_driver(arch: Arch = Arch.X86_64, *, say: Say = lambda _: None) -> DriverBuild:
     """Build for an architecture, or take what the same sources and tools gave before.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from harness.config.models import Generation, GuestDefinition, HalKind, HalSettings, WithoutPmu
 from harness.driver import protocol
 from harness.driver.build import DriverBuild
@@ -12,9 +14,12 @@ from harness.guest.transport import Transport
 
 #: Two instances of one binary: the second one is the "second driver" of the contract.
 SERVICES = ("pmctest", "pmctest2")
-HAL_KEY = r"HKLM\SOFTWARE\halpmc\ReferenceHal"
+LANE_SERVICE = "pmclane"
 SYSTEM_HAL = r"C:\windows\system32\hal.dll"
 START_TIMEOUT_MS = 30_000
+ERROR_PRIVILEGE_NOT_HELD = 1314
+#: 1970 as a FILETIME: 100 ns since 1601.
+EPOCH_100NS = 116_444_736_000_000_000
 
 
 def upload(transport: Transport, definition: GuestDefinition, build: DriverBuild) -> dict[str, str]:
@@ -48,16 +53,8 @@ def verify(session: ClientSession, hashes: dict[str, str]) -> None:
             )
 
 
-def start_drivers(session: ClientSession, definition: GuestDefinition, hal: HalSettings) -> None:
-    """Set the reference HAL's registry values (they are read when a driver starts) and start both instances."""
-    if definition.hal is HalKind.REFERENCE:
-        values = {
-            "Generation": int(hal.generation is Generation.SHARED),
-            "WithoutPmu": int(hal.without_pmu is WithoutPmu.REFUSE),
-            "Defect": DEFECTS[hal.defect] if hal.defect else 0,
-        }
-        for name, value in values.items():
-            session.call("registry.set", protocol.Empty, path=HAL_KEY, name=name, type="dword", value=value)
+def start_drivers(session: ClientSession, definition: GuestDefinition) -> None:
+    """Create and start both instances of the test driver. Raises DriverError with the remedy."""
     for service in SERVICES:
         try:
             # The load-order group keeps both instances in one kernel process on a guest that has several;
@@ -75,6 +72,42 @@ def start_drivers(session: ClientSession, definition: GuestDefinition, hal: HalS
                 f"the test driver does not start as service {service}: {error.message}",
                 remedy=START_REMEDIES.get(error.code, "see the guest's logs in the cell's folder"),
             ) from error
+
+
+def configure_hal(session: ClientSession, hal: HalSettings) -> None:
+    """Set the reference HAL, which the running drivers have loaded; counts from the next call on."""
+    session.call(
+        "hal.configure",
+        protocol.Empty,
+        shared=int(hal.generation is Generation.SHARED),
+        refuse=int(hal.without_pmu is WithoutPmu.REFUSE),
+        defect=DEFECTS[hal.defect] if hal.defect else 0,
+    )
+
+
+def start_lane(session: ClientSession, definition: GuestDefinition, port: str) -> None:
+    """Start the client as a service that answers at a serial port, also when this session has ended."""
+    command = f"{client_path(definition)} serve --port {port}"
+    try:
+        session.call("service.create", protocol.Empty, name=LANE_SERVICE, path=command, type="program")
+        start(session, LANE_SERVICE)
+    except ClientError as error:
+        raise GuestError(f"the client does not start at {port}: {error.message}") from error
+
+
+def set_clock(session: ClientSession) -> bool:
+    """Set the guest's clock by the host's: after a restore it is where the saved state was.
+
+    False where the system lets nobody set it, as Wine does.
+    """
+    since_1601 = EPOCH_100NS + time.time_ns() // 100
+    try:
+        session.call("clock.set", protocol.Empty, time=since_1601)
+    except ClientError as error:
+        if error.code == ERROR_PRIVILEGE_NOT_HELD:
+            return False
+        raise
+    return True
 
 
 def start(session: ClientSession, service: str) -> None:

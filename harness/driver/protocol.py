@@ -36,10 +36,12 @@ from harness.driver.driver_messages import (
     Resources,
 )
 from harness.driver.system_messages import (
+    ClockSet,
     CpuidLeaf,
     Facts,
     FileHash,
     FilePath,
+    HalConfigure,
     RegistryKey,
     RegistryName,
     RegistrySet,
@@ -50,6 +52,7 @@ from harness.driver.system_messages import (
     ServiceName,
     ServiceState,
     ServiceStatus,
+    ServiceType,
 )
 from harness.driver.wire import Empty, HexInt, Message, UInt16, UInt32
 
@@ -63,6 +66,7 @@ __all__ = [
     "AllocateArgs",
     "Answer",
     "CallResult",
+    "ClockSet",
     "CountArgs",
     "CountResult",
     "CounterCount",
@@ -80,6 +84,7 @@ __all__ = [
     "FileHash",
     "FilePath",
     "FreeArgs",
+    "HalConfigure",
     "Hello",
     "HexInt",
     "HolderFree",
@@ -103,6 +108,7 @@ __all__ = [
     "ServiceName",
     "ServiceState",
     "ServiceStatus",
+    "ServiceType",
     "UInt16",
     "UInt32",
     "json_schema",
@@ -112,7 +118,7 @@ PROTOCOL_VERSION = 1
 
 
 class Hello(Message):
-    """The client's greeting, before any request."""
+    """The client's greeting: before any request, or asked for where nobody listened then."""
 
     hello: Literal["pmcctl"]
     protocol: UInt32
@@ -155,7 +161,9 @@ class Answer(Message):
 
 
 REQUESTS: dict[str, tuple[type[Message], type[Message]]] = {
+    "hello": (Empty, Hello),
     "facts": (Empty, Facts),
+    "clock.set": (ClockSet, Empty),
     "service.create": (ServiceCreate, Empty),
     "service.start": (ServiceChange, ServiceState),
     "service.stop": (ServiceChange, ServiceState),
@@ -165,6 +173,7 @@ REQUESTS: dict[str, tuple[type[Message], type[Message]]] = {
     "registry.set": (RegistrySet, Empty),
     "registry.get": (RegistryName, RegistryValue),
     "registry.delete": (RegistryKey, Empty),
+    "hal.configure": (HalConfigure, Empty),
     "device.open": (DeviceName, DeviceOpened),
     "device.close": (DeviceArgs, Empty),
     "driver.info": (DeviceArgs, DriverInfo),

@@ -23,14 +23,20 @@ class ClientSession:
     """Asks the client and returns typed answers. Not thread-safe: one request is under way at a time.
 
     Raises ClientError when the client answers with an error, ProtocolError when it does not speak the protocol, and
-    whatever the channel raises (TransportError, DeadlineExceeded, GuestPanicked …). `log` gets every line, cut.
+    whatever the channel raises (TransportError, DeadlineExceeded, GuestPanicked …). `log` gets every line, cut. A
+    client that `runs` already, at a serial port, is asked for the greeting that a new one says by itself.
     """
 
-    def __init__(self, channel: LineChannel, *, greeting_timeout_s: float, log: Path) -> None:
+    def __init__(
+        self, channel: LineChannel, *, greeting_timeout_s: float, log: Path, runs: bool = False
+    ) -> None:
         self._channel = channel
         self._log = log.open("ab", buffering=0)
         self._next_id = 0
-        self.hello = self._read(protocol.Hello, greeting_timeout_s, "greeting")
+        if runs:
+            self.hello = self.call("hello", protocol.Hello, timeout_s=greeting_timeout_s)
+        else:
+            self.hello = self._read(protocol.Hello, greeting_timeout_s, "greeting")
         if self.hello.protocol != protocol.PROTOCOL_VERSION:
             raise ProtocolError(
                 f"the client speaks protocol {self.hello.protocol}, the harness {protocol.PROTOCOL_VERSION}",

@@ -32,12 +32,34 @@ class Facts(Message):
     cpuid: tuple[CpuidLeaf, ...]
 
 
+class ClockSet(Message):
+    """The time to set: 100 ns since 1601, UTC (a FILETIME)."""
+
+    time: HexInt
+
+
+class HalConfigure(Message):
+    """Settings of the reference HAL, see guest_driver/include/reference_settings.h."""
+
+    shared: UInt32
+    refuse: UInt32
+    defect: UInt32
+
+
+class ServiceType(StrEnum):
+    """What a service is: a kernel driver, or a program with a process of its own."""
+
+    DRIVER = "driver"
+    PROGRAM = "program"
+
+
 class ServiceCreate(Message):
-    """A demand-start kernel driver; `group` is its load-order group."""
+    """A demand-start service; `group` is its load-order group."""
 
     name: str
     path: str
     group: str | None = None
+    type: ServiceType = ServiceType.DRIVER
 
 
 class ServiceName(Message):

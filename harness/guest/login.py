@@ -21,6 +21,7 @@ from harness.guest.transport import Check
 from harness.vm.phases import Phases
 
 BANNER_TRY_S = 1.0
+END_S = 5.0
 NEVER_S = 3600.0  # for the library's own time limits: ours decide
 REBUILD = "build or import the guest's image again"
 
@@ -127,6 +128,8 @@ def close_link(link: paramiko.Transport, connection: socket.socket) -> None:
         connection.shutdown(socket.SHUT_RDWR)  # wakes the library's reading thread at once
     link.close()
     connection.close()
+    if link.is_alive():  # the library does not wait for its thread once its connection is closed
+        link.join(END_S)
 
 
 def load_key(path: Path) -> paramiko.PKey:

@@ -13,7 +13,7 @@ from harness.report.summary import CellSummary, Summary, shortage
 class Finding:
     """One cause, and the cells and clauses it was seen in.
 
-    `kind` is fail, infrastructure, guest, error, unknown or record.
+    `kind` is fail, infrastructure, guest, error, unknown, record, or retried: went wrong once and right the next time.
     """
 
     kind: str
@@ -23,13 +23,14 @@ class Finding:
 
 
 def findings(summary: Summary) -> list[Finding]:
-    """All findings of a run, the most serious first. Empty exactly when nothing is wrong."""
+    """All findings of a run, the most serious first. Empty exactly when nothing went wrong."""
     return [
         *_violations(summary),
         *_incidents(summary),
         *_errors(summary),
         *_unknown(summary),
         *_records(summary),
+        *_retries(summary),
     ]
 
 
@@ -69,6 +70,15 @@ def _incidents(summary: Summary) -> list[Finding]:
         Finding(branch, message, tuple(dict.fromkeys(where)), tuple(clauses[branch, message]))
         for (branch, message), where in cells.items()
     ]
+
+
+def _retries(summary: Summary) -> list[Finding]:
+    """What went wrong and was tried again: a result that needed two tries says so."""
+    seen: dict[str, dict[str, None]] = defaultdict(dict)
+    for cell in summary.cells:
+        for retry in cell.retries:
+            seen[retry.message][cell.id] = None
+    return [Finding("retried", message, tuple(cells)) for message, cells in seen.items()]
 
 
 def _errors(summary: Summary) -> list[Finding]:

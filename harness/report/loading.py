@@ -33,6 +33,7 @@ class CellView:
     phases: list[PhaseRecord] = field(default_factory=list)
     clauses: dict[str, list[ClauseRecord]] = field(default_factory=dict)
     incidents: list[IncidentRecord] = field(default_factory=list)
+    retries: list[IncidentRecord] = field(default_factory=list)
     end: CellEndRecord | None = None
     first_time: datetime | None = None
     last_time: datetime | None = None
@@ -63,7 +64,7 @@ class CellView:
             case ClauseRecord():
                 self.clauses.setdefault(record.clause, []).append(record)
             case IncidentRecord():
-                self.incidents.append(record)
+                (self.retries if record.retried else self.incidents).append(record)
             case CellEndRecord():
                 self.end = record
 

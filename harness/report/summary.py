@@ -13,7 +13,7 @@ from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, EXIT_VIOLATION
 from harness.probe.models import PmuVerdict, ProbeAnswer
 from harness.report.loading import CellView, RunView, load_run
 from harness.report.text import count, write_atomically
-from harness.runs.record import WORST_FIRST, ClauseRecord, ExcludedCell, worst_outcome
+from harness.runs.record import WORST_FIRST, ClauseRecord, ExcludedCell, IncidentRecord, worst_outcome
 
 SCHEMA_VERSION = 1
 FILE_NAME = "summary.json"
@@ -54,6 +54,7 @@ class CellSummary(_Model):
     or null, and `probe_answer` all that it said. `clauses` maps each recorded clause to the outcome that
     counts: of several tests the first of fail, error, pass, recorded, skipped. `clause_reasons` has the
     reasons of all tests that gave one. `missing` names the clauses that were planned and not recorded.
+    `incidents` count in the exit code; `retries` are the ones that another try followed.
     """
 
     id: str
@@ -69,6 +70,7 @@ class CellSummary(_Model):
     duration_s: float
     phases: tuple[Phase, ...]
     incidents: tuple[Incident, ...]
+    retries: tuple[Incident, ...]
     provenance: dict[str, str]
     config: dict[str, Any]
 
@@ -172,12 +174,15 @@ def _summarize_cell(cell: CellView) -> CellSummary:
         missing=cell.missing,
         duration_s=end.duration_s if end else _seen_for(cell),
         phases=tuple(Phase(name=phase.name, seconds=phase.seconds) for phase in cell.phases),
-        incidents=tuple(
-            Incident(branch=i.branch, message=i.message, evidence=i.evidence) for i in cell.incidents
-        ),
+        incidents=_told(cell.incidents),
+        retries=_told(cell.retries),
         provenance=cell.provenance,
         config=cell.plan.config,
     )
+
+
+def _told(incidents: list[IncidentRecord]) -> tuple[Incident, ...]:
+    return tuple(Incident(branch=i.branch, message=i.message, evidence=i.evidence) for i in incidents)
 
 
 def _reason(records: list[ClauseRecord]) -> str:

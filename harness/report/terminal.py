@@ -32,7 +32,13 @@ _COLUMNS = {
     Outcome.FAIL: "fail",
     Outcome.ERROR: "err",
 }
-_KINDS = {"fail": "FAIL", "record": "SHORT", "guest": "GUEST", "infrastructure": "INFRA"}
+_KINDS = {
+    "fail": "FAIL",
+    "record": "SHORT",
+    "guest": "GUEST",
+    "infrastructure": "INFRA",
+    "retried": "RETRY",
+}
 _EXIT_COLOURS = {0: "bold green", 1: "bold red"}
 
 

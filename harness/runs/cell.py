@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack, contextmanager
@@ -16,11 +17,19 @@ from harness.config.models import Accel, Cell, GuestDefinition
 from harness.contract.judgement import Judgement
 from harness.contract.outcomes import Outcome, Verdict
 from harness.contract.verdict import cell_verdict, realisation
-from harness.errors import ContractViolation, GuestPanicked, HalpmcError, UsageError
+from harness.driver.protocol import Facts
+from harness.errors import (
+    ContractViolation,
+    GuestError,
+    GuestPanicked,
+    HalpmcError,
+    InfrastructureError,
+    UsageError,
+)
 from harness.probe.accelerator import AcceleratorChoice, choose_accelerator
 from harness.probe.models import ProbeAnswer
 from harness.probe.run import run_probe
-from harness.runs.guest import Guest, boot_guest
+from harness.runs.guest import Grant, Guest
 from harness.runs.record import (
     CellEndRecord,
     CellRecord,
@@ -31,6 +40,7 @@ from harness.runs.record import (
     Recorder,
     worst_outcome,
 )
+from harness.runs.start import GuestStarter
 
 
 class CellRun:
@@ -49,7 +59,12 @@ class CellRun:
         self._definition: GuestDefinition | None = load_guest(cell.guest) if cell.guest else None
         self._choice: AcceleratorChoice | None = None
         self._answer: ProbeAnswer | None = None
-        self._guest: Guest | None = None
+        self.facts: Facts | None = None
+        self.grant: Grant | None = None
+        self._starter: GuestStarter | None = None
+        self._shared: Guest | None = None
+        self._boot_error: HalpmcError | None = None
+        self._clones: list[float] = []
         (folder / "config.json").write_text(json.dumps(cell.model_dump(mode="json"), indent=2) + "\n")
 
     # -- starting ---------------------------------------------------------------------------------------------
@@ -75,23 +90,84 @@ class CellRun:
             )
         return self._answer
 
-    def boot(self) -> Guest:
-        """Boot the guest and load the test drivers; the probe has answered before."""
+    @contextmanager
+    def guest(self, test: str) -> Generator[Guest, None, None]:
+        """A guest for one test: a pristine clone of its own where clones are that cheap, else the cell's one VM.
+
+        The one VM must be left as it was found. Raises what starting it raises, at every test again; GuestError when
+        the test left something behind.
+        """
+        starter = self._boot()
+        if starter.isolated:
+            with self._fresh(starter, test) as guest:
+                yield guest
+            return
+        if self._shared is None:
+            raise UsageError(f"the VM of cell {self.cell.id} is gone")
+        yield self._shared
+        left = self._shared.left_over()
+        if left:
+            raise GuestError(f"test {test} did not clean up: {left}")
+
+    @contextmanager
+    def fresh_guest(self, test: str) -> Generator[Guest, None, None]:
+        """A guest for one test alone, whatever it costs; gone afterwards, whatever the test did to it."""
+        with self._fresh(self._boot(), test) as guest:
+            yield guest
+
+    @contextmanager
+    def _fresh(self, starter: GuestStarter, test: str) -> Generator[Guest, None, None]:
+        folder = self.folder / "tests" / re.sub(r"[^A-Za-z0-9_.-]+", "-", test)
+        with ExitStack() as stack:
+            started = time.monotonic()
+            for last_try in (False, True):
+                try:
+                    guest = stack.enter_context(starter.start(folder))
+                    break
+                except InfrastructureError as error:
+                    self._note(error, retried=not last_try)
+                    if last_try:
+                        raise
+            self._clones.append(time.monotonic() - started)
+            yield guest
+
+    def _boot(self) -> GuestStarter:
+        """Have guests ready to start; the first one tells the cell's facts and what is granted. Its failure is kept."""
+        if self._boot_error is not None:
+            raise self._boot_error
+        if self._starter is None:
+            try:
+                with self._incident_on_error():
+                    self._starter = self._first_guest()
+            except HalpmcError as error:
+                self._boot_error = error
+                raise
+        return self._starter
+
+    def _first_guest(self) -> GuestStarter:
         if self._definition is None or self._choice is None:
             raise UsageError(f"cell {self.cell.id} has no guest, or its probe was not asked first")
-        with self._incident_on_error():
-            self._guest = self._resources.enter_context(
-                boot_guest(
-                    self.cell,
-                    self._definition,
-                    accel=self._choice.accel,
-                    cpu_string=self.cpu_string(self._choice.accel),
-                    folder=self.folder,
-                    phase=self._phase,
-                    provenance=self._record_provenance,
-                )
-            )
-        return self._guest
+        accel = self._choice.accel
+        starter = GuestStarter(self.cell, self._definition, accel=accel, cpu_string=self.cpu_string(accel))
+        starter.write_script(self.folder)
+        try:
+            with self._phase("template"):
+                starter.prepare(self.folder)
+        finally:
+            for incident in starter.incidents:
+                self._note(incident, retried=True)
+            self._record_provenance(starter.provenance())
+        with ExitStack() as stack:
+            guest = stack.enter_context(starter.start(self.folder))
+            for name, seconds in guest.timings.items():
+                self._record_phase(name, seconds)
+            with self._phase("facts"):
+                self.facts = guest.facts
+                self.grant = guest.first_grant()
+            if not starter.isolated:
+                self._shared = guest
+                self._resources.push(stack.pop_all())
+        return starter
 
     def cpu_string(self, accel: Accel) -> str:
         """The -cpu string of this cell, the same for the probe and for the guest."""
@@ -112,22 +188,32 @@ class CellRun:
         """Measure one phase; only a finished phase is recorded."""
         start = time.monotonic()
         yield
-        self._recorder.write(
-            PhaseRecord(cell=self.cell.id, name=name, seconds=round(time.monotonic() - start, 3))
-        )
+        self._record_phase(name, time.monotonic() - start)
+
+    def _record_phase(self, name: str, seconds: float) -> None:
+        self._recorder.write(PhaseRecord(cell=self.cell.id, name=name, seconds=round(seconds, 3)))
 
     @contextmanager
     def _incident_on_error(self) -> Generator[None, None, None]:
         try:
             yield
         except HalpmcError as error:
-            self._incidents.append(error.message)
-            self._recorder.write(
-                IncidentRecord(
-                    cell=self.cell.id, branch=error.branch, message=str(error), evidence=error.evidence
-                )
-            )
+            self._note(error)
             raise
+
+    def _note(self, error: HalpmcError, *, retried: bool = False) -> None:
+        """Record trouble; `retried` when another try followed it."""
+        if not retried:
+            self._incidents.append(error.message)
+        self._recorder.write(
+            IncidentRecord(
+                cell=self.cell.id,
+                branch=error.branch,
+                message=str(error),
+                evidence=error.evidence,
+                retried=retried,
+            )
+        )
 
     # -- judging ----------------------------------------------------------------------------------------------
 
@@ -198,16 +284,17 @@ class CellRun:
                 self._resources.close()
         except HalpmcError:
             pass  # recorded, and the cell's end has to be recorded, too
-        facts = self._guest.facts if self._guest else None
+        if self._clones:
+            self._record_phase(f"{len(self._clones)} clones", sum(self._clones))
         verdict, reason = cell_verdict(
             {name: _counting(results) for name, results in self._outcomes.items()},
-            grant=self._guest.grant if self._guest else None,
+            grant=self.grant,
             probe=self._answer,
             probe_only=self._definition is None,
         )
         if verdict is Verdict.UNKNOWN and self._incidents:
             reason = self._incidents[0]
-        missing = realisation(self.cell, self._answer, cpus=facts.cpus if facts else None)
+        missing = realisation(self.cell, self._answer, cpus=self.facts.cpus if self.facts else None)
         self._recorder.write(
             CellEndRecord(
                 cell=self.cell.id,

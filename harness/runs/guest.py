@@ -1,28 +1,24 @@
-"""A booted guest with the test drivers loaded and the client answering: what the tests of the contract talk to."""
+"""A running guest with the test drivers loaded and the client answering: what the tests of the contract talk to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 
-from harness.config.models import Accel, Cell, Generation, GuestDefinition, HalKind, HalSettings
+from harness.config.models import Cell, Generation, GuestDefinition, HalKind
 from harness.contract.observations import Call
 from harness.driver import deploy, protocol
-from harness.driver.build import DriverBuild, build_driver
 from harness.driver.device import Device, to_call
 from harness.driver.session import ClientSession
 from harness.errors import GuestError
-from harness.imaging.store import GuestImage, find_guest
-from harness.runs.start import connect, started
-from harness.vm.machine import Machine, run_script
 from harness.vm.vm import Vm
 
 #: Windows 10 1903: from here on ResourceList and GroupAffinty have a meaning.
 FIRST_SHARED_BUILD = 18362
 
-PhaseTimer = Callable[[str], AbstractContextManager[None]]
+SERVICE_RUNNING = 4
 
 
 @dataclass(frozen=True)
@@ -54,29 +50,57 @@ class Holder:
 
 
 class Guest:
-    """The guest of one cell, with two instances of the test driver (same binary, two services)."""
+    """A guest with two instances of the test driver (same binary, two services) and a client that answers.
 
-    def __init__(self, cell: Cell, definition: GuestDefinition, vm: Vm, session: ClientSession) -> None:
+    `timings` has the seconds of each step of its start.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        definition: GuestDefinition,
+        vm: Vm,
+        session: ClientSession,
+        timings: Mapping[str, float],
+    ) -> None:
         self.cell = cell
         self.definition = definition
         self.vm = vm
         self.session = session
-        self.facts = session.call("facts", protocol.Facts)
-        self.grant: Grant | None = None
+        self.timings = dict(timings)
 
-    def start_drivers(self, hal: HalSettings) -> None:
-        """Load both instances with these settings of the HAL, and see what the first plain request gives."""
-        deploy.start_drivers(self.session, self.definition, hal)
+    @cached_property
+    def facts(self) -> protocol.Facts:
+        """The guest's system as it describes itself."""
+        return self.session.call("facts", protocol.Facts)
+
+    def first_grant(self) -> Grant | None:
+        """What a plain request gives in this untouched guest, and what the counters do then.
+
+        None where the routines are absent: PRES-1 judges that, there is nothing to ask for.
+        """
         with self.open(deploy.SERVICES[0]) as device:
             info = device.info()
             if not (info.allocate_present and info.free_present):
-                return  # PRES-1 judges it; there is nothing to ask for
+                return None
             first = device.allocate()
             counted = None
             if first.status == 0:
                 counted = device.count()
                 device.free(first.handle)
-            self.grant = Grant(first, counted)
+            return Grant(first, counted)
+
+    def left_over(self) -> str:
+        """What a test left behind in this guest, in words; empty when it is as it was."""
+        for service in deploy.SERVICES:
+            state = self.session.call("service.query", protocol.ServiceStatus, name=service).state
+            if state != SERVICE_RUNNING:
+                return f"the driver's service {service} is in state {state}, not running"
+            with self.open(service) as device:
+                held = device.info().held
+            if held:
+                return f"driver {service} still holds {held} allocations"
+        return ""
 
     @contextmanager
     def open(self, service: str = deploy.SERVICES[0]) -> Generator[Device, None, None]:
@@ -119,91 +143,3 @@ class Guest:
             yield
         finally:
             deploy.start(self.session, deploy.SERVICES[0])
-
-
-@contextmanager
-def boot_guest(
-    cell: Cell,
-    definition: GuestDefinition,
-    *,
-    accel: Accel,
-    cpu_string: str,
-    folder: Path,
-    phase: PhaseTimer,
-    provenance: Callable[[dict[str, str]], None],
-) -> Generator[Guest, None, None]:
-    """Boot the cell's guest, deploy the test driver, load it, and hand over. The VM is gone when the context ends.
-
-    Raises from every branch of the error tree: the image is not built (usage), QEMU or SSH fails (infrastructure), the
-    driver does not load (guest).
-    """
-    image = find_guest(definition.name)
-    build = build_driver(definition.arch)
-    machine = _machine(cell, definition, image, accel, cpu_string, folder)
-    script = folder / "run.sh"
-    script.write_text(run_script(machine, user=definition.ssh.user, key=image.key))
-    script.chmod(0o755)
-    with ExitStack() as stack:
-        start = "failed"
-        try:
-            with phase("start"):
-                vm, start = stack.enter_context(started(machine, cell.start, definition, image, folder))
-        finally:
-            provenance(_provenance(definition, image, build, start))
-        with phase("login"):
-            transport = stack.enter_context(connect(vm, definition, image, folder / "ssh.log"))
-        with phase("deploy"):
-            hashes = deploy.upload(transport, definition, build)
-        with phase("client"):
-            session = stack.enter_context(
-                ClientSession(
-                    transport.open_session(f"{deploy.client_path(definition)} serve"),
-                    greeting_timeout_s=definition.timeouts.client_s,
-                    log=folder / "client.log",
-                )
-            )
-            deploy.verify(session, hashes)
-        with phase("driver"):
-            guest = Guest(cell, definition, vm, session)
-            guest.start_drivers(cell.hal)
-        with phase("contract"):
-            yield guest
-
-
-def _machine(
-    cell: Cell, definition: GuestDefinition, image: GuestImage, accel: Accel, cpu_string: str, folder: Path
-) -> Machine:
-    return Machine(
-        arch=definition.arch,
-        accel=accel,
-        machine=cell.machine,
-        cpu=cpu_string,
-        smp=cell.smp,
-        memory_mib=cell.memory_mib,
-        disk=image.disk,
-        disk_device=definition.disk_device,
-        net_device=definition.net_device,
-        ssh_guest_port=definition.ssh.port,
-        devices=definition.devices,
-        serial_log=folder / "serial.log",
-    )
-
-
-def _provenance(
-    definition: GuestDefinition, image: GuestImage, build: DriverBuild, start: str
-) -> dict[str, str]:
-    """What a reader must know to believe a result: what the guest really is, and the hashes of all parts."""
-    hal = (
-        "reference HAL (our model of the documentation)" if definition.hal is HalKind.REFERENCE else "system"
-    )
-    return {
-        "guest": definition.name,
-        "guest_kind": str(definition.kind),
-        "guest_title": definition.title,
-        "hal": hal,
-        "start": start,
-        "image_sha256": image.manifest.disk_sha256,
-        "driver_sha256": build.sys.sha256,
-        "client_sha256": build.client.sha256,
-        **({"hal_sha256": build.hal.sha256} if definition.hal is HalKind.REFERENCE else {}),
-    }

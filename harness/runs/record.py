@@ -115,13 +115,17 @@ class ClauseRecord(RecordModel):
 
 
 class IncidentRecord(RecordModel):
-    """Trouble outside a clause. `branch`: infrastructure or guest; `evidence`: titles to text or paths."""
+    """Trouble outside a clause. `branch`: infrastructure or guest; `evidence`: titles to text or paths.
+
+    `retried`: another try followed, whose own records say what became of it.
+    """
 
     type: Literal["incident"] = "incident"
     cell: str
     branch: str
     message: str
     evidence: dict[str, str] = {}
+    retried: bool = False
 
 
 class CellEndRecord(RecordModel):

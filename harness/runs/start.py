@@ -1,4 +1,4 @@
-"""Starting a cell's VM: as a clone of a saved ready state, or cold; and saying truthfully which of the two it was."""
+"""Starting a cell's guests: clones of a saved ready state, or a cold boot; and saying truthfully which it was."""
 
 from __future__ import annotations
 
@@ -7,81 +7,244 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from harness.caching import cached
-from harness.config.models import Accel, GuestDefinition, Start
-from harness.errors import GuestError, HalpmcError, InfrastructureError
+from harness.caching import cached, content_hash
+from harness.config.models import Accel, Cell, GuestDefinition, HalKind, Start
+from harness.driver import deploy, protocol
+from harness.driver.build import DriverBuild, build_driver
+from harness.driver.session import ClientSession
+from harness.errors import GuestError, HalpmcError, InfrastructureError, QemuError
+from harness.guest.lane import LaneChannel
 from harness.guest.ssh import SshTransport
-from harness.imaging.store import GuestImage
-from harness.vm.machine import Machine
+from harness.imaging.store import GuestImage, find_guest, verify
+from harness.runs.guest import Guest
+from harness.vm.machine import Machine, run_script
+from harness.vm.phases import Phases
+from harness.vm.state import Mechanism
 from harness.vm.template import Template, make_template, template_digest
 from harness.vm.vm import Vm
 
 MIB = 1 << 20
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 READY_S = 300.0
+LANE_S = 30.0
 
 
-@contextmanager
-def started(
-    machine: Machine, start: Start, definition: GuestDefinition, image: GuestImage, folder: Path
-) -> Generator[tuple[Vm, str], None, None]:
-    """A running VM, and how it was started: "cold", "clone", or "cold" with the reason why it is no clone.
+class GuestStarter:
+    """Starts guests of one cell: VM up, test drivers loaded, reference HAL set, client answering.
 
-    A template that cannot be restored is thrown away, so that the next cell makes it anew.
+    With `isolated` each guest is a pristine clone that costs a fraction of a second, so that a test can have one of its
+    own. `how` says how guests start here: "clone", "cold", or one of them with the reason why it is not what was asked
+    for. `incidents` are the failures on the way that another try followed.
     """
-    why = "cold"
-    if start is Start.CLONE:
-        template = _template(machine, definition, image, folder)
-        with ExitStack() as stack:
+
+    def __init__(self, cell: Cell, definition: GuestDefinition, *, accel: Accel, cpu_string: str) -> None:
+        self.cell = cell
+        self.definition = definition
+        self.image = find_guest(definition.name)
+        self.build = build_driver(definition.arch)
+        self.how = "cold"
+        self.incidents: list[HalpmcError] = []
+        self._template: Template | None = None
+        self._machine = Machine(
+            arch=definition.arch,
+            accel=accel,
+            machine=cell.machine,
+            cpu=cpu_string,
+            smp=cell.smp,
+            memory_mib=cell.memory_mib,
+            disk=self.image.disk,
+            disk_device=definition.disk_device,
+            net_device=definition.net_device,
+            ssh_guest_port=definition.ssh.port,
+            devices=definition.devices,
+            serial_log=Path("serial.log"),
+            lane_device=definition.lane.device if definition.lane else None,
+        )
+
+    @property
+    def isolated(self) -> bool:
+        """Whether every guest is a clone whose client waits at the serial lane."""
+        return self._template is not None and self.definition.lane is not None
+
+    def machine(self, folder: Path) -> Machine:
+        """The machine with its log in `folder`."""
+        return self._machine.model_copy(update={"serial_log": folder / "serial.log"})
+
+    def write_script(self, folder: Path) -> None:
+        """run.sh: starts the same machine by hand."""
+        script = folder / "run.sh"
+        script.write_text(run_script(self.machine(folder), user=self.definition.ssh.user, key=self.image.key))
+        script.chmod(0o755)
+
+    # -- templates ----------------------------------------------------------------------------------------------
+
+    def prepare(self, folder: Path) -> None:
+        """Have the template ready, when the cell wants clones. Logs of making one that failed are kept in `folder`.
+
+        Where QEMU cannot save the RAM by a file of its own the state goes into an internal snapshot; where it cannot
+        save at all, guests boot cold. Raises what booting and deploying raise.
+        """
+        if self.cell.start is not Start.CLONE:
+            return
+        why = ""
+        for mechanism in Mechanism:
             try:
-                vm = stack.enter_context(Vm(template.clone_of(machine), folder, state=template.state))
-            except InfrastructureError as error:
-                shutil.rmtree(template.folder, ignore_errors=True)
-                why = f"cold (the template could not be restored: {error.message})"
-            else:
-                yield vm, "clone"
-                return
-    with Vm(machine, folder) as vm:
-        yield vm, why
+                self._template = self._restorable(folder, mechanism)
+            except QemuError as error:
+                why = f"{mechanism}: {error.message}"
+                self.incidents.append(error)
+                continue
+            self.how = f"clone ({mechanism}, since {why})" if why else "clone"
+            return
+        self.how = f"cold ({why})"
 
-
-def connect(vm: Vm, definition: GuestDefinition, image: GuestImage, log: Path) -> SshTransport:
-    """Log in to the guest; the VM is watched meanwhile."""
-    return SshTransport.connect(
-        "127.0.0.1",
-        vm.ssh_port,
-        definition.ssh.user,
-        image.key,
-        image.host_key,
-        check=vm.check,
-        timeouts=definition.timeouts,
-        log_path=log,
-    )
-
-
-def _template(machine: Machine, definition: GuestDefinition, image: GuestImage, logs: Path) -> Template:
-    """The template of this machine, made when it is not there: SSH answers and a command has run, nothing else.
-
-    When that fails, the logs of the attempt are kept in `logs`.
-    """
-    boot_id = BOOT_ID.read_text().strip() if machine.accel is Accel.KVM else ""
-    digest = template_digest(machine, image=image.manifest.disk_sha256, boot_id=boot_id)
-
-    def make(folder: Path) -> None:
-        def ready(vm: Vm) -> None:
-            with connect(vm, definition, image, folder / "ssh.log") as transport:
-                done = transport.exec("ver", timeout_s=READY_S)
-                if done.exit_code != 0:
-                    raise GuestError(
-                        f"the guest's shell answers `ver` with exit code {done.exit_code}: {done.stderr}"
-                    )
-
+    def _restorable(self, folder: Path, mechanism: Mechanism) -> Template:
+        """A template from which a VM was seen to go on: one that does not is thrown away and made anew."""
+        template = self._find_or_make(folder, mechanism)
         try:
-            make_template(machine, folder, ready)
-        except HalpmcError:
-            for log in folder.glob("*.log"):
-                shutil.copyfile(log, logs / f"template-{log.name}")
-            raise
+            self._try_out(template, folder)
+        except QemuError as error:
+            self.incidents.append(error)
+            template.discard()
+            template = self._find_or_make(folder, mechanism)
+            self._try_out(template, folder)
+        return template
 
-    needed = machine.memory_mib * MIB * 2
-    return Template(cached("templates", definition.name, digest, make, needs_bytes=needed))
+    def _try_out(self, template: Template, folder: Path) -> None:
+        try:
+            with Vm(template.clone_of(self.machine(folder)), folder, saved=template.saved) as vm:
+                vm.check()
+        except QemuError as error:
+            raise QemuError(
+                f"the template could not be restored: {error.message}", evidence=error.evidence
+            ) from None
+
+    def _find_or_make(self, folder: Path, mechanism: Mechanism) -> Template:
+        path = self._cached(folder, mechanism)
+        try:
+            return Template(path)
+        except InfrastructureError as error:
+            self.incidents.append(error)
+            shutil.rmtree(path, ignore_errors=True)
+        return Template(self._cached(folder, mechanism))
+
+    def _cached(self, folder: Path, mechanism: Mechanism) -> Path:
+        contents = {
+            "image": self.image.manifest.disk_sha256,
+            "mechanism": mechanism,
+            "definition": self.definition.model_dump_json(),
+            "made by": content_hash([Path(deploy.__file__), Path(__file__)]),
+        }
+        if self.definition.lane is not None:
+            contents |= {file.path.name: file.sha256 for file in self.build.files}
+        digest = template_digest(self._machine, contents)
+        needed = self.cell.memory_mib * MIB * 2
+
+        def make(scratch: Path) -> None:
+            verify(self.image)
+            try:
+                make_template(self.machine(scratch), scratch, lambda vm: self._ready(vm, scratch), mechanism)
+            except HalpmcError:
+                for log in scratch.glob("*.log"):
+                    shutil.copyfile(log, folder / f"template-{log.name}")
+                raise
+
+        return cached("templates", self.definition.name, digest, make, needs_bytes=needed)
+
+    def _ready(self, vm: Vm, folder: Path) -> None:
+        """What a template holds: SSH answers and a command has run; with a lane, drivers and a waiting client, too."""
+        with self._connect(vm, folder) as transport:
+            done = transport.exec("ver", timeout_s=READY_S)
+            if done.exit_code != 0:
+                raise GuestError(
+                    f"the guest's shell answers `ver` with exit code {done.exit_code}: {done.stderr}"
+                )
+            if self.definition.lane is None:
+                return
+            with self._deployed(transport, folder) as session:
+                deploy.start_lane(session, self.definition, self.definition.lane.port)
+        with self._join(vm, folder) as session:
+            session.call("facts", protocol.Facts)
+
+    # -- guests -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def start(self, folder: Path) -> Generator[Guest, None, None]:
+        """A running guest, gone when the context ends; `folder` gets its logs.
+
+        Raises from every branch of the error tree: QEMU or SSH fails (infrastructure), the driver does not load
+        (guest).
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        phases = Phases()
+        with ExitStack() as stack:
+            with phases("vm"):
+                vm = stack.enter_context(self._vm(folder))
+            if self.isolated:
+                with phases("client"):
+                    session = stack.enter_context(self._join(vm, folder))
+                    deploy.set_clock(session)
+            else:
+                with phases("login"):
+                    transport = stack.enter_context(self._connect(vm, folder))
+                with phases("drivers"):
+                    session = stack.enter_context(self._deployed(transport, folder))
+                    if self._template is not None:
+                        deploy.set_clock(session)
+            if self.definition.hal is HalKind.REFERENCE:
+                deploy.configure_hal(session, self.cell.hal)
+            yield Guest(self.cell, self.definition, vm, session, phases.seconds)
+
+    def _vm(self, folder: Path) -> Vm:
+        machine = self.machine(folder)
+        if self._template is None:
+            return Vm(machine, folder)
+        return Vm(self._template.clone_of(machine), folder, saved=self._template.saved)
+
+    def _connect(self, vm: Vm, folder: Path) -> SshTransport:
+        """Log in to the guest; the VM is watched meanwhile."""
+        return SshTransport.connect(
+            "127.0.0.1",
+            vm.ssh_port,
+            self.definition.ssh.user,
+            self.image.key,
+            self.image.host_key,
+            check=vm.check,
+            timeouts=self.definition.timeouts,
+            log_path=folder / "ssh.log",
+        )
+
+    @contextmanager
+    def _deployed(self, transport: SshTransport, folder: Path) -> Generator[ClientSession, None, None]:
+        """Copy the binaries, start a client over SSH and the drivers through it."""
+        hashes = deploy.upload(transport, self.definition, self.build)
+        with ClientSession(
+            transport.open_session(f"{deploy.client_path(self.definition)} serve"),
+            greeting_timeout_s=self.definition.timeouts.client_s,
+            log=folder / "client.log",
+        ) as session:
+            deploy.verify(session, hashes)
+            deploy.start_drivers(session, self.definition)
+            yield session
+
+    def _join(self, vm: Vm, folder: Path) -> ClientSession:
+        """The client that waits at the serial lane."""
+        channel = LaneChannel(vm.lane, vm.check)
+        return ClientSession(channel, greeting_timeout_s=LANE_S, log=folder / "client.log", runs=True)
+
+    def provenance(self) -> dict[str, str]:
+        """What a reader must know to believe a result: what the guest really is, and the hashes of all parts."""
+        reference = self.definition.hal is HalKind.REFERENCE
+        build: DriverBuild = self.build
+        image: GuestImage = self.image
+        return {
+            "guest": self.definition.name,
+            "guest_kind": str(self.definition.kind),
+            "guest_title": self.definition.title,
+            "hal": "reference HAL (our model of the documentation)" if reference else "system",
+            "start": self.how,
+            "isolation": "a pristine clone per test" if self.isolated else "one VM for all tests",
+            "image_sha256": image.manifest.disk_sha256,
+            "driver_sha256": build.sys.sha256,
+            "client_sha256": build.client.sha256,
+            **({"hal_sha256": build.hal.sha256} if reference else {}),
+        }

@@ -33,6 +33,7 @@ class Machine(Model):
     behind commas (`q35,smm=off`); paths are taken literally, whatever they contain. `disk_snapshot` throws
     all writes to the disk away with the machine. With `on_reboot="shutdown"` a guest that resets is a fault,
     and stays as it is to be looked at. `serial_log` belongs to the host's side: it does not change the machine.
+    `lane_device` is a second serial port, for a program in the guest that talks with the harness over it.
     """
 
     arch: Arch
@@ -53,6 +54,7 @@ class Machine(Model):
     on_reboot: Literal["shutdown", "reset"] = "shutdown"
     rtc_base: Literal["utc", "localtime"] = "utc"
     serial_log: Path | None = None
+    lane_device: str | None = None
     ram_file: RamFile | None = None
 
     @field_validator("accel")
@@ -73,22 +75,27 @@ class Control:
     """How the host drives a machine; the guest sees nothing of it.
 
     With `ssh_port` "0" QEMU picks a free port. `overlay` is a qcow2 file over the machine's disk that takes the
-    writes. `serial_log` takes the place of the machine's own.
+    writes. `serial_log` takes the place of the machine's own. `lane` is the inherited socket behind the machine's
+    lane; without it nobody listens there.
     """
 
     arguments: tuple[str, ...]
     ssh_port: str = "0"
     overlay: Path | None = None
     serial_log: Path | None = None
+    lane: int | None = None
 
 
-def qmp_control(fd: int, overlay: Path | None = None, *, incoming: bool = False) -> Control:
+def qmp_control(
+    fd: int, overlay: Path | None = None, *, lane: int | None = None, incoming: bool = False
+) -> Control:
     """Control by QMP over an inherited, connected socket. The CPUs wait for `cont`: no event is missed.
 
     With `incoming` the machine has no state of its own and waits to be told where to load one from.
     """
     chardev = ("-chardev", f"socket,id=qmp,fd={fd}", "-mon", "chardev=qmp,mode=control")
-    return Control(("-S", *chardev, *(("-incoming", "defer") if incoming else ())), overlay=overlay)
+    arguments = ("-S", *chardev, *(("-incoming", "defer") if incoming else ()))
+    return Control(arguments, overlay=overlay, lane=lane)
 
 
 def literal(text: str | Path) -> str:
@@ -114,6 +121,7 @@ def argv(machine: Machine, control: Control) -> list[str]:
         *_disk(machine, control),
         *_network(machine, control),
         *_serial(control.serial_log or machine.serial_log),
+        *_lane(machine, control),
         *("-device", "virtio-rng-pci"),
         *(("-device", machine.panic_device) if machine.panic_device else ()),
         *(argument for device in machine.devices for argument in ("-device", device)),
@@ -134,7 +142,11 @@ def _disk(machine: Machine, control: Control) -> list[str]:
         return []
     file = f"file={literal(machine.disk.absolute())},format={machine.disk_format}"
     if control.overlay is not None:
-        file = f"file={literal(control.overlay)},format=qcow2"
+        # The base is named here, since a copied overlay knows only where its base was when it was made.
+        base = (
+            f"backing.driver={machine.disk_format},backing.file.filename={literal(machine.disk.absolute())}"
+        )
+        file = f"file={literal(control.overlay)},format=qcow2,{base}"
     elif machine.disk_snapshot:
         file += ",snapshot=on"
     file += ",cache=unsafe"  # no flushes: what a crash of the host would cost is thrown away anyway
@@ -154,6 +166,13 @@ def _serial(log: Path | None) -> list[str]:
     if log is None:
         return []
     return ["-chardev", f"file,id=serial0,path={literal(log)}", "-serial", "chardev:serial0"]
+
+
+def _lane(machine: Machine, control: Control) -> list[str]:
+    if machine.lane_device is None:
+        return []
+    backend = "null,id=lane" if control.lane is None else f"socket,id=lane,fd={control.lane}"
+    return ["-chardev", backend, "-device", f"{machine.lane_device},chardev=lane"]
 
 
 def run_script(machine: Machine, *, user: str = "Administrator", key: Path | None = None) -> str:

@@ -10,8 +10,36 @@ from typing import IO
 from harness.deadlines import timeout_factor
 from harness.errors import DeadlineExceeded, InfrastructureError, QemuError
 from harness.host.tools import require_tool
+from harness.vm.state import copy_sparse
 
 CREATE_S = 30.0
+
+
+def _nameless(folder: Path) -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile(dir=folder)
+    except OSError as error:
+        raise InfrastructureError(
+            f"no overlay can be made in {folder}: {error.strerror}",
+            remedy="set TMPDIR to a folder with free space",
+        ) from None
+
+
+def nameless_copy(overlay: Path, folder: Path) -> IO[bytes]:
+    """A copy of an overlay, as an open file without a name; see `nameless_overlay`.
+
+    Raises InfrastructureError when the overlay cannot be read or the folder not be written.
+    """
+    file = _nameless(folder)
+    try:
+        copy_sparse(overlay, file.fileno())
+    except OSError as error:
+        file.close()
+        raise InfrastructureError(f"{overlay} cannot be copied to {folder}: {error.strerror}") from None
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def nameless_overlay(base: Path, base_format: str, folder: Path) -> IO[bytes]:
@@ -22,13 +50,7 @@ def nameless_overlay(base: Path, base_format: str, folder: Path) -> IO[bytes]:
     `fd_path` in a process that inherits it. Raises QemuError with qemu-img's words about the base, ToolMissing,
     InfrastructureError when the folder cannot be written.
     """
-    try:
-        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - handed to the caller
-    except OSError as error:
-        raise InfrastructureError(
-            f"no overlay can be made in {folder}: {error.strerror}",
-            remedy="set TMPDIR to a folder with free space",
-        ) from None
+    file = _nameless(folder)
     command: list[str | Path] = [require_tool("qemu-img"), "create", "-q", "-f", "qcow2", "-F", base_format]
     limit = CREATE_S * timeout_factor()
     try:

@@ -1,6 +1,17 @@
-"""Saving and loading a machine's device state by an open file, while its RAM stays in a file of its own."""
+"""A machine's saved state, and the two ways of keeping and taking up one.
+
+`ram-file`: the RAM is a file of its own, which the machine writes while it is shared and clones map privately
+(copy-on-write); the migration stream leaves it out (`x-ignore-shared`) and holds the device state alone, some 400 KB.
+`snapshot`: an internal snapshot of the qcow2 disk (savevm, loadvm) with RAM and devices in it: slower, and works
+wherever QEMU can save a machine at all.
+"""
 
 from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
 
 from harness.deadlines import Deadline, wait_for
 from harness.errors import QemuError
@@ -8,35 +19,99 @@ from harness.vm.qmp import Qmp
 
 STATE_S = 60.0
 FILE = "state"
+SNAPSHOT = "ready"
 #: RAM that is a shared file is left out of the stream.
 CAPABILITIES = [{"capability": "x-ignore-shared", "state": True}]
 
 
-def save_state(qmp: Qmp, fd: int) -> None:
-    """Write the state of a paused machine to an open file. Raises QemuError, DeadlineExceeded."""
-    qmp.execute("migrate-set-capabilities", capabilities=CAPABILITIES)
-    qmp.pass_file(fd, FILE)
-    qmp.execute("migrate", uri=f"fd:{FILE}")
+class Mechanism(StrEnum):
+    """How a state is kept; see the module's text."""
 
-    def saved(deadline: Deadline) -> bool | None:
-        answer = qmp.execute("query-migrate")
-        deadline.last_seen = str(answer.get("status"))
-        if answer.get("status") == "failed":
-            raise QemuError(f"QEMU cannot save its state: {answer.get('error-desc', 'no reason given')}")
-        return True if answer.get("status") == "completed" else None
-
-    wait_for("saving the machine's state", STATE_S, saved, interval=0.005)
+    RAM_FILE = "ram-file"
+    SNAPSHOT = "snapshot"
 
 
-def load_state(qmp: Qmp, fd: int) -> None:
-    """Have a machine that waits for a state load it from an open file. Raises QemuError, DeadlineExceeded."""
-    qmp.execute("migrate-set-capabilities", capabilities=CAPABILITIES)
-    qmp.pass_file(fd, FILE)
-    qmp.execute("migrate-incoming", uri=f"fd:{FILE}")
+@dataclass(frozen=True)
+class SavedState:
+    """What a VM needs to go on from a state.
 
-    def loaded(deadline: Deadline) -> bool | None:
-        status = str(qmp.execute("query-status")["status"])
-        deadline.last_seen = status
-        return None if status == "inmigrate" else True
+    `overlay` is a qcow2 file that the VM takes a copy of, to write into: an empty one over the state's disk, or, with
+    an internal snapshot, that disk itself. `stream` is the device state; None with an internal snapshot.
+    """
 
-    wait_for("loading the machine's state", STATE_S, loaded, interval=0.002)
+    mechanism: Mechanism
+    overlay: Path
+    stream: Path | None
+
+
+def save_stream(qmp: Qmp, path: Path) -> None:
+    """Write the device state of a paused machine to a new file. Raises QemuError, DeadlineExceeded."""
+    with path.open("xb") as file:
+        qmp.execute("migrate-set-capabilities", capabilities=CAPABILITIES)
+        qmp.pass_file(file.fileno(), FILE)
+        qmp.execute("migrate", uri=f"fd:{FILE}")
+
+        def saved(deadline: Deadline) -> bool | None:
+            answer = qmp.execute("query-migrate")
+            deadline.last_seen = str(answer.get("status"))
+            if answer.get("status") == "failed":
+                raise QemuError(f"QEMU cannot save its state: {answer.get('error-desc', 'no reason given')}")
+            return True if answer.get("status") == "completed" else None
+
+        wait_for("saving the machine's state", STATE_S, saved, interval=0.005)
+
+
+def load_stream(qmp: Qmp, path: Path) -> None:
+    """Have a machine that waits for a state load its devices. Raises QemuError, DeadlineExceeded, OSError."""
+    with path.open("rb") as file:
+        qmp.execute("migrate-set-capabilities", capabilities=CAPABILITIES)
+        qmp.pass_file(file.fileno(), FILE)
+        qmp.execute("migrate-incoming", uri=f"fd:{FILE}")
+
+        def loaded(deadline: Deadline) -> bool | None:
+            status = str(qmp.execute("query-status")["status"])
+            deadline.last_seen = status
+            return None if status == "inmigrate" else True
+
+        wait_for("loading the machine's state", STATE_S, loaded, interval=0.001)
+
+
+def save_snapshot(qmp: Qmp) -> None:
+    """Put the state of a paused machine into its disk. Raises QemuError with QEMU's words."""
+    _monitor(qmp, f"savevm {SNAPSHOT}")
+
+
+def load_snapshot(qmp: Qmp) -> None:
+    """Go back to the state in the machine's disk. Raises QemuError with QEMU's words."""
+    _monitor(qmp, f"loadvm {SNAPSHOT}")
+
+
+def _monitor(qmp: Qmp, line: str) -> None:
+    """A command of the human monitor that says nothing when it worked."""
+    said = " ".join(qmp.monitor(line, timeout_s=STATE_S).split())
+    if said:
+        raise QemuError(f"QEMU's {line.split(maxsplit=1)[0]}: {said}")
+
+
+def copy_sparse(source: Path, target: int) -> None:
+    """Copy a file into an open one, holes as holes: the blocks are shared where the file system can."""
+    with source.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        os.truncate(target, size)
+        at = 0
+        while at < size:
+            try:
+                begin = os.lseek(file.fileno(), at, os.SEEK_DATA)
+            except OSError:  # ENXIO: nothing but a hole behind here
+                break
+            end = os.lseek(file.fileno(), begin, os.SEEK_HOLE)
+            _copy_range(file.fileno(), target, begin, end)
+            at = end
+
+
+def _copy_range(source: int, target: int, begin: int, end: int) -> None:
+    while begin < end:
+        copied = os.copy_file_range(source, target, end - begin, begin, begin)
+        if copied == 0:
+            raise QemuError("a saved state became shorter while it was copied")
+        begin += copied

@@ -1,115 +1,151 @@
 """Templates: a machine's ready state, saved once, from which clones start in a blink.
 
-The RAM is a file that the machine writes while it is shared, and that its clones map privately (copy-on-write); the
-migration stream leaves it out (`x-ignore-shared`) and holds the device state alone, some 400 KB. The disk is an
-overlay that is never written again. Same machine, CPU string and QEMU build on both sides, or nothing is promised.
+Same machine, CPU string and QEMU build on both sides, or nothing is promised: they are all part of a template's name. A
+template is never written again; before use it is compared with what its manifest says.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from harness.config.models import Accel, Model
 from harness.deadlines import Deadline, timeout_factor, wait_for
-from harness.errors import QemuError
+from harness.errors import InfrastructureError, QemuError
 from harness.host.tools import qemu_version, require_tool
-from harness.vm.machine import Machine, RamFile
-from harness.vm.state import save_state
+from harness.vm.machine import Control, Machine, RamFile, argv
+from harness.vm.state import Mechanism, SavedState, save_snapshot, save_stream
 from harness.vm.vm import Vm
 
 QUIET_S = 30.0
 CREATE_S = 30.0
+MANIFEST = "template.json"
+RAM, STREAM, DISK, OVERLAY = "ram", "state", "disk.qcow2", "overlay.qcow2"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-@dataclass(frozen=True)
+class StoredFile(Model):
+    """What a file of a template was like when it was made. `sha256` of small ones only; time in nanoseconds."""
+
+    bytes: int
+    mtime_ns: int
+    sha256: str = ""
+
+
+class TemplateManifest(Model):
+    """What a template is made of."""
+
+    mechanism: Mechanism
+    files: dict[str, StoredFile]
+
+
 class Template:
-    """A saved state in its folder."""
+    """A saved state in its folder. Raises InfrastructureError when the folder is not what was saved there."""
 
-    folder: Path
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            manifest = TemplateManifest.model_validate_json((folder / MANIFEST).read_bytes())
+            for name, stored in manifest.files.items():
+                if _stored(folder / name, hashed=bool(stored.sha256)) != stored:
+                    raise InfrastructureError(f"{folder / name} was changed after it was saved")
+        except (OSError, ValidationError) as error:
+            raise InfrastructureError(f"the template in {folder} cannot be used: {error}") from None
+        self.mechanism = manifest.mechanism
 
     @property
-    def ram(self) -> Path:
-        """The RAM, as large as the machine's memory, with holes where the guest wrote nothing."""
-        return self.folder / "ram"
-
-    @property
-    def state(self) -> Path:
-        """The device state: a migration stream without the RAM."""
-        return self.folder / "state"
-
-    @property
-    def disk(self) -> Path:
-        """The frozen overlay over the image's disk."""
-        return self.folder / "disk.qcow2"
+    def saved(self) -> SavedState:
+        """What a clone goes on from."""
+        if self.mechanism is Mechanism.SNAPSHOT:
+            return SavedState(self.mechanism, self.folder / DISK, None)
+        return SavedState(self.mechanism, self.folder / OVERLAY, self.folder / STREAM)
 
     def clone_of(self, machine: Machine) -> Machine:
-        """The machine to start a clone with: `Vm(clone, folder, state=template.state)`."""
+        """The machine to start a clone with: `Vm(template.clone_of(machine), folder, saved=template.saved)`."""
+        if self.mechanism is Mechanism.SNAPSHOT:  # the copy of its disk lies over the image's own
+            return machine
         return machine.model_copy(
             update={
-                "disk": self.disk,
+                "disk": self.folder / DISK,
                 "disk_format": "qcow2",
-                "disk_snapshot": True,
-                "ram_file": RamFile(path=self.ram, shared=False),
+                "ram_file": RamFile(path=self.folder / RAM, shared=False),
             }
         )
 
+    def discard(self) -> None:
+        """Throw it away, so that it is made anew. Clones that run go on: their files live until they end."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
-def template_digest(machine: Machine, *, image: str, boot_id: str = "") -> str:
-    """Names a template by all that its state depends on: machine, image, QEMU build, and `boot_id` under KVM.
+
+def template_digest(machine: Machine, contents: Mapping[str, str]) -> str:
+    """Names a template by all that its state depends on: the machine, QEMU's build, and its `contents`.
 
     A state saved under KVM depends on the host's CPU and kernel: it is not kept beyond a boot of the host.
     """
-    parts = machine.model_dump(mode="json", exclude={"disk", "disk_snapshot", "serial_log", "ram_file"})
-    serial = machine.serial_log is not None
-    text = json.dumps([parts, serial, image, qemu_version(machine.arch), boot_id], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    placed = machine.model_copy(
+        update={"disk": Path("disk"), "serial_log": Path("serial") if machine.serial_log else None}
+    )
+    boot_id = BOOT_ID.read_text().strip() if machine.accel is Accel.KVM else ""
+    parts = [argv(placed, Control(())), qemu_version(machine.arch), boot_id, dict(contents)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def make_template(machine: Machine, folder: Path, ready: Callable[[Vm], None]) -> None:
+def make_template(
+    machine: Machine, folder: Path, ready: Callable[[Vm], None], mechanism: Mechanism = Mechanism.RAM_FILE
+) -> None:
     """Boot the machine, have it made `ready`, and save its state in `folder`.
 
     `ready` must have closed its connections when it returns. Raises what booting and `ready` raise, QemuError when
     QEMU cannot save, DeadlineExceeded.
     """
-    template = Template(folder)
     if machine.disk is None:
         raise QemuError("a machine without a disk is no template")
-    _overlay(machine.disk, machine.disk_format, template.disk)
+    _overlay(machine.disk, machine.disk_format, folder / DISK)
+    in_file = mechanism is Mechanism.RAM_FILE
     original = machine.model_copy(
         update={
-            "disk": template.disk,
+            "disk": folder / DISK,
             "disk_format": "qcow2",
             "disk_snapshot": False,
             "serial_log": folder / "serial.log" if machine.serial_log else None,
-            "ram_file": RamFile(path=template.ram, shared=True),
+            "ram_file": RamFile(path=folder / RAM, shared=True) if in_file else None,
         }
     )
-    with template.state.open("xb") as state, Vm(original, folder) as vm:
+    with Vm(original, folder) as vm:
         ready(vm)
         _wait_until_quiet(vm)
         vm.pause()
-        save_state(vm.qmp, state.fileno())
+        if in_file:
+            save_stream(vm.qmp, folder / STREAM)
+        else:
+            save_snapshot(vm.qmp)
+    if in_file:
+        _overlay(folder / DISK, "qcow2", folder / OVERLAY)
+    small, large = ((STREAM, OVERLAY), (RAM, DISK)) if in_file else ((), (DISK,))
+    files = {name: _stored(folder / name, hashed=True) for name in small}
+    files |= {name: _stored(folder / name, hashed=False) for name in large}
+    manifest = TemplateManifest(mechanism=mechanism, files=files)
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+
+
+def _stored(path: Path, *, hashed: bool) -> StoredFile:
+    status = path.stat()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest() if hashed else ""
+    return StoredFile(bytes=status.st_size, mtime_ns=status.st_mtime_ns, sha256=digest)
 
 
 def _overlay(base: Path, base_format: str, path: Path) -> None:
-    command: list[str | Path] = [
-        require_tool("qemu-img"),
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "-F",
-        base_format,
-        "-b",
-        base.absolute(),
-        path,
-    ]
+    # Relative to the overlay where they lie together: the folder is renamed when it is complete.
+    backing = base.name if base.parent == path.parent else base.absolute()
+    command: list[str | Path] = [require_tool("qemu-img"), "create", "-q", "-f", "qcow2"]
     done = subprocess.run(
-        command,
+        [*command, "-F", base_format, "-b", backing, path],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -10,14 +10,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from harness.errors import HalpmcError, QemuError
+from harness.errors import HalpmcError, InfrastructureError, QemuError
 from harness.vm.faults import fault, stopped
 from harness.vm.machine import Machine, argv, qmp_control
-from harness.vm.overlay import fd_path, nameless_overlay
+from harness.vm.overlay import fd_path, nameless_copy, nameless_overlay
 from harness.vm.phases import OnPhase, Phases
 from harness.vm.process import QemuProcess, tail
 from harness.vm.qmp import CLOSED, COMMAND_S, Qmp, QmpEvent
-from harness.vm.state import load_state
+from harness.vm.state import Mechanism, SavedState, load_snapshot, load_stream
 
 E = TypeVar("E", bound=HalpmcError)
 
@@ -32,9 +32,8 @@ class Vm:
     """A QEMU machine as a context manager: running inside, gone afterwards, whatever happened.
 
     `folder` gets qemu.log and qmp-events.jsonl. The overlay with the guest's writes is a file without a name
-    in `overlay_dir` (default: $TMPDIR, else /var/tmp). With `state` the machine does not boot: it goes on from
-    the state saved there (see harness.vm.template). Measures the phase "qemu": from the start of the
-    process until the CPUs run.
+    in `overlay_dir` (default: $TMPDIR, else /var/tmp). With `saved` the machine does not boot: it goes on from
+    that state (see harness.vm.template). Measures the phase "qemu": from the start of the process until the CPUs run.
 
     Raises QemuError when QEMU refuses the machine, ToolMissing, DeadlineExceeded. QEMU ends with the harness
     even when that is killed. A signal that should end the harness in order must raise in the main thread
@@ -47,7 +46,7 @@ class Vm:
         folder: Path,
         *,
         overlay_dir: Path | None = None,
-        state: Path | None = None,
+        saved: SavedState | None = None,
         on_phase: OnPhase | None = None,
     ) -> None:
         self.machine = machine
@@ -55,7 +54,8 @@ class Vm:
         self.phases = Phases(on_phase)
         self.ended_by = ""
         self._overlay_dir = overlay_dir or Path(os.environ.get("TMPDIR", OVERLAY_DIR))
-        self._state = state
+        self._saved = saved
+        self._lane: socket.socket | None = None
         self._process: QemuProcess | None = None
         self._qmp: Qmp | None = None
         self._ssh_port: int | None = None
@@ -80,16 +80,19 @@ class Vm:
         self.close()
 
     def _start(self) -> None:
+        stream = self._saved.stream if self._saved else None
         with ExitStack() as inherited:  # QEMU has its own copies of what is opened here
             ours, theirs = socket.socketpair()
-            inherited.enter_context(theirs)
+            fds = [inherited.enter_context(theirs).fileno()]
             self._qmp = Qmp(ours, on_event=self._on_event, log=self.folder / "qmp-events.jsonl")
-            fds, overlays = [theirs.fileno()], []
-            if self.machine.disk is not None and self.machine.disk_snapshot:
-                overlay = nameless_overlay(self.machine.disk, self.machine.disk_format, self._overlay_dir)
-                overlays.append(fd_path(inherited.enter_context(overlay).fileno()))
-                fds.append(overlay.fileno())
-            control = qmp_control(fds[0], *overlays, incoming=self._state is not None)
+            overlay = self._open_overlay(inherited)
+            fds += [overlay] if overlay is not None else []
+            lane = None
+            if self.machine.lane_device is not None:
+                self._lane, theirs = socket.socketpair()
+                fds.append(lane := inherited.enter_context(theirs).fileno())
+            path = fd_path(overlay) if overlay is not None else None
+            control = qmp_control(fds[0], path, lane=lane, incoming=stream is not None)
             self._process = QemuProcess(argv(self.machine, control), self.folder / "qemu.log", pass_fds=fds)
             self._process.start()
         try:
@@ -98,11 +101,34 @@ class Vm:
             if self._qmp.lost != CLOSED or not self._process.wait(QUIT_S):
                 raise
             raise self._died("QEMU refused the machine") from None
-        if self._state is not None:
-            with self._state.open("rb") as state:
-                load_state(self.qmp, state.fileno())
-        self._ssh_port = self._forwarded_port()
+        self._take_up()
         self.execute("cont")
+
+    def _open_overlay(self, inherited: ExitStack) -> int | None:
+        """The file for the guest's writes, open for as long as `inherited` lasts; None where they go elsewhere."""
+        if self._saved is not None:
+            return inherited.enter_context(nameless_copy(self._saved.overlay, self._overlay_dir)).fileno()
+        disk = self.machine.disk
+        if disk is None or not self.machine.disk_snapshot:
+            return None
+        overlay = nameless_overlay(disk, self.machine.disk_format, self._overlay_dir)
+        return inherited.enter_context(overlay).fileno()
+
+    def _take_up(self) -> None:
+        """Load the saved state, if there is one."""
+        if self._saved is None:
+            return
+        try:
+            if self._saved.mechanism is Mechanism.SNAPSHOT:
+                load_snapshot(self.qmp)
+            elif self._saved.stream is not None:
+                load_stream(self.qmp, self._saved.stream)
+        except QemuError as error:
+            if self.process.wait(QUIT_S if self.qmp.lost else 0.0):
+                raise self._died("QEMU could not take up the saved state") from None
+            raise self._with_evidence(error) from None
+        except OSError as error:
+            raise InfrastructureError(f"the saved state cannot be read: {error}") from None
 
     def close(self) -> None:
         """End QEMU (quit, SIGTERM, SIGKILL) and free everything; `ended_by` tells how. Idempotent."""
@@ -113,6 +139,8 @@ class Vm:
         finally:
             if self._qmp is not None:
                 self._qmp.close()
+            if self._lane is not None:
+                self._lane.close()
 
     def _ask_to_quit(self) -> bool:
         try:
@@ -187,16 +215,23 @@ class Vm:
         return self._process
 
     @property
+    def lane(self) -> socket.socket:
+        """Our end of the machine's second serial port; closed with the VM."""
+        if self._lane is None:
+            raise QemuError("the machine has no lane")
+        return self._lane
+
+    @property
     def ssh_port(self) -> int:
         """Port on 127.0.0.1 that leads to the guest's SSH server."""
         if self._ssh_port is None:
-            raise QemuError("the machine has no network")
+            self._ssh_port = self._forwarded_port()
         return self._ssh_port
 
-    def _forwarded_port(self) -> int | None:
+    def _forwarded_port(self) -> int:
         """Ask QEMU which port it has picked: it did so itself, so nobody can have taken it meanwhile."""
         if self.machine.net_device is None:
-            return None
+            raise QemuError("the machine has no network")
         table = self.qmp.monitor("info usernet")
         found = re.search(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s", table)
         if found is None:

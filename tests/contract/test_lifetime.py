@@ -6,6 +6,7 @@ import pytest
 
 from harness.contract.expectations import judge_irql, judge_released, skip_unless_granted
 from harness.contract.observations import Call
+from harness.driver.deploy import SERVICES
 from harness.driver.device import Device
 from harness.runs.guest import Guest
 from tests.contract.conftest import Observe, Settle
@@ -45,17 +46,14 @@ def test_a_killed_process_holds_nothing(
 
 
 @pytest.mark.clause("LIFE-2")
-def test_an_unloaded_driver_holds_nothing(
-    guest: Guest, other: Device, settle: Settle, observe: Observe
-) -> None:
-    """The second driver stays loaded and asks: so the kernel of the first one lives on."""
+def test_an_unloaded_driver_holds_nothing(guest: Guest, settle: Settle, observe: Observe) -> None:
+    """No handle of the first driver is open, else its unload would wait; the second one stays loaded, and asks."""
     holding = guest.hold_in_driver()
     observe("first driver's request", holding)
     refused = skip_unless_granted(holding)
     if refused is not None:
         settle(refused)
-    with guest.unloaded():
+    with guest.unloaded(), guest.open(SERVICES[1]) as other:
         call = other.allocate()
         observe("second driver's request, after the first was unloaded", call)
-        other.free(call.handle if call.succeeded else 0)
     settle(judge_released(call, "LIFE-2", "the driver was unloaded"))

@@ -8,7 +8,7 @@ import pytest
 from harness.driver.build import BuiltFile, DriverBuild
 
 AMD64 = 0x8664
-NATIVE, CONSOLE = 1, 3
+NATIVE, WINDOWS, CONSOLE = 1, 2, 3
 DYNAMIC_BASE, NX = 0x40, 0x100
 WRITE, EXECUTE = 0x8000_0000, 0x2000_0000
 
@@ -68,7 +68,8 @@ def test_client(driver_build: DriverBuild) -> None:
 
 def test_reference_hal(driver_build: DriverBuild) -> None:
     image = load(driver_build.hal)
-    assert image.OPTIONAL_HEADER.Subsystem == NATIVE
+    assert image.OPTIONAL_HEADER.Subsystem == WINDOWS, "Wine calls no entry point of a native library"
+    assert image.OPTIONAL_HEADER.AddressOfEntryPoint != 0
     assert set(imports(image)) == {"ntoskrnl.exe"}
     exports = {symbol.name.decode(): symbol.forwarder for symbol in image.DIRECTORY_ENTRY_EXPORT.symbols}
     own = {name for name, forwarder in exports.items() if forwarder is None}

@@ -64,7 +64,21 @@ def test_a_disk_that_keeps_its_writes() -> None:
 
 def test_an_overlay_takes_the_place_of_the_disk() -> None:
     (drive,) = [a for a in argv(machine(), qmp_control(7, Path("/proc/self/fd/9"))) if "id=disk0" in a]
-    assert drive == "if=none,id=disk0,file=/proc/self/fd/9,format=qcow2,cache=unsafe"
+    options = split_option(drive)
+    assert options["file"] == "/proc/self/fd/9"
+    assert options["format"] == "qcow2"
+    assert options["backing.file.filename"] == str(machine().disk)
+    assert options["backing.driver"] == "qcow2"
+
+
+def test_the_lane_is_a_second_serial_port() -> None:
+    lane = machine(lane_device="isa-serial")
+    arguments = argv(lane, qmp_control(7, lane=8))
+    assert "socket,id=lane,fd=8" in arguments
+    assert arguments[arguments.index("isa-serial,chardev=lane") - 1] == "-device"
+    assert arguments.index("chardev:serial0") < arguments.index("isa-serial,chardev=lane"), "COM1 is the log"
+    assert "null,id=lane" in run_script(lane), "by hand nobody listens there"
+    assert not any("lane" in argument for argument in argv(machine(), qmp_control(7)))
 
 
 def test_an_undecided_accelerator_is_refused() -> None:
