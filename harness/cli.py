@@ -33,6 +33,8 @@ guest_app = typer.Typer(no_args_is_help=True, help="Guests: build and list image
 driver_app = typer.Typer(no_args_is_help=True, help="The test driver, its client and the reference HAL.")
 app.add_typer(guest_app, name="guest")
 app.add_typer(driver_app, name="driver")
+bench_app = typer.Typer(no_args_is_help=True, help="Benchmarks: medians and ratios, in one run.")
+app.add_typer(bench_app, name="bench")
 
 EXIT_INTERRUPTED = 130
 DEFAULT_MACHINES = {Arch.X86_64: "q35", Arch.AARCH64: "virt"}
@@ -152,6 +154,45 @@ def driver_build(
     else:
         for name, file in files.items():
             print(f"{name:14} {file.sha256[:16]}  {file.path}")
+
+
+BENCH_CELL = {"id": "bench", "guest": "embedded", "cpu": "Nehalem", "pmu": False}
+
+
+@bench_app.command("clone")
+def bench_clone(
+    rounds: Annotated[
+        int, typer.Option("--rounds", "-n", min=1, help="rounds, of which the median counts")
+    ] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
+) -> None:
+    """How long until a guest answers: cold, as a clone over SSH and over the serial lane, by loadvm."""
+    from harness.config.models import Cell
+    from harness.runs.bench import bench_clone
+
+    _print_figures(bench_clone(Cell.model_validate(BENCH_CELL), rounds, say=say), as_json)
+
+
+@bench_app.command("op")
+def bench_op(
+    rounds: Annotated[
+        int, typer.Option("--rounds", "-n", min=1, help="rounds, of which the median counts")
+    ] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
+) -> None:
+    """What one allocate and free costs in the client's session, against one SSH command each."""
+    from harness.config.models import Cell
+    from harness.runs.bench import bench_op
+
+    _print_figures(bench_op(Cell.model_validate(BENCH_CELL), rounds, say=say), as_json)
+
+
+def _print_figures(figures: dict[str, float], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(figures, indent=2))
+    else:
+        for name, value in figures.items():
+            print(f"{name:28} {value:12.4f}")
 
 
 @app.command()

@@ -14,6 +14,7 @@ _Static_assert(sizeof(IO_STACK_LOCATION) == 0x48, "IO_STACK_LOCATION");
 _Static_assert(FIELD_OFFSET(IO_STACK_LOCATION, Parameters.DeviceIoControl.IoControlCode) == 0x18, "IoControlCode");
 
 /* In ntoskrnl.exe since Windows 2000, but not in that header. */
+NTSYSAPI NTSTATUS NTAPI ZwYieldExecution(void);
 NTSYSAPI NTSTATUS NTAPI ZwWaitForSingleObject(HANDLE handle, BOOLEAN alertable, PLARGE_INTEGER timeout);
 
 #endif

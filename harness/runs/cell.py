@@ -171,9 +171,7 @@ class CellRun:
 
     def cpu_string(self, accel: Accel) -> str:
         """The -cpu string of this cell, the same for the probe and for the guest."""
-        flags = self._definition.tcg_cpu_flags if self._definition and accel is Accel.TCG else ()
-        model, *rest = self.cell.cpu_string.split(",")
-        return ",".join([model, *flags, *rest])
+        return guest_cpu_string(self.cell, self._definition, accel)
 
     def _accelerator(self) -> str:
         return f"{self._choice.accel} ({self._choice.reason})" if self._choice else "undecided"
@@ -305,6 +303,13 @@ class CellRun:
                 duration_s=round(time.monotonic() - self._started, 3),
             )
         )
+
+
+def guest_cpu_string(cell: Cell, definition: GuestDefinition | None, accel: Accel) -> str:
+    """A cell's -cpu string with the flags that its guest needs under TCG."""
+    flags = definition.tcg_cpu_flags if definition and accel is Accel.TCG else ()
+    model, *rest = cell.cpu_string.split(",")
+    return ",".join([model, *flags, *rest])
 
 
 def _counting(results: list[tuple[Outcome, str]]) -> tuple[Outcome, str]:

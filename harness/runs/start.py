@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -77,7 +77,7 @@ class GuestStarter:
 
     # -- templates ----------------------------------------------------------------------------------------------
 
-    def prepare(self, folder: Path) -> None:
+    def prepare(self, folder: Path, mechanisms: Sequence[Mechanism] = tuple(Mechanism)) -> None:
         """Have the template ready, when the cell wants clones. Logs of making one that failed are kept in `folder`.
 
         Where QEMU cannot save the RAM by a file of its own the state goes into an internal snapshot; where it cannot
@@ -86,7 +86,7 @@ class GuestStarter:
         if self.cell.start is not Start.CLONE:
             return
         why = ""
-        for mechanism in Mechanism:
+        for mechanism in mechanisms:
             try:
                 self._template = self._restorable(folder, mechanism)
             except QemuError as error:
@@ -142,7 +142,7 @@ class GuestStarter:
         def make(scratch: Path) -> None:
             verify(self.image)
             try:
-                make_template(self.machine(scratch), scratch, lambda vm: self._ready(vm, scratch), mechanism)
+                self.make_template(scratch, mechanism)
             except HalpmcError:
                 for log in scratch.glob("*.log"):
                     shutil.copyfile(log, folder / f"template-{log.name}")
@@ -150,9 +150,13 @@ class GuestStarter:
 
         return cached("templates", self.definition.name, digest, make, needs_bytes=needed)
 
+    def make_template(self, folder: Path, mechanism: Mechanism) -> None:
+        """Boot, make ready and save, in this folder instead of the cache."""
+        make_template(self.machine(folder), folder, lambda vm: self._ready(vm, folder), mechanism)
+
     def _ready(self, vm: Vm, folder: Path) -> None:
         """What a template holds: SSH answers and a command has run; with a lane, drivers and a waiting client, too."""
-        with self._connect(vm, folder) as transport:
+        with self.connect(vm, folder) as transport:
             done = transport.exec("ver", timeout_s=READY_S)
             if done.exit_code != 0:
                 raise GuestError(
@@ -162,7 +166,7 @@ class GuestStarter:
                 return
             with self._deployed(transport, folder) as session:
                 deploy.start_lane(session, self.definition, self.definition.lane.port)
-        with self._join(vm, folder) as session:
+        with self.join(vm, folder) as session:
             session.call("facts", protocol.Facts)
 
     # -- guests -------------------------------------------------------------------------------------------------
@@ -178,14 +182,14 @@ class GuestStarter:
         phases = Phases()
         with ExitStack() as stack:
             with phases("vm"):
-                vm = stack.enter_context(self._vm(folder))
+                vm = stack.enter_context(self.vm(folder))
             if self.isolated:
                 with phases("client"):
-                    session = stack.enter_context(self._join(vm, folder))
+                    session = stack.enter_context(self.join(vm, folder))
                     deploy.set_clock(session)
             else:
                 with phases("login"):
-                    transport = stack.enter_context(self._connect(vm, folder))
+                    transport = stack.enter_context(self.connect(vm, folder))
                 with phases("drivers"):
                     session = stack.enter_context(self._deployed(transport, folder))
                     if self._template is not None:
@@ -194,13 +198,14 @@ class GuestStarter:
                 deploy.configure_hal(session, self.cell.hal)
             yield Guest(self.cell, self.definition, vm, session, phases.seconds)
 
-    def _vm(self, folder: Path) -> Vm:
+    def vm(self, folder: Path) -> Vm:
+        """A VM of this cell that is not started yet: a clone where there is a template."""
         machine = self.machine(folder)
         if self._template is None:
             return Vm(machine, folder)
         return Vm(self._template.clone_of(machine), folder, saved=self._template.saved)
 
-    def _connect(self, vm: Vm, folder: Path) -> SshTransport:
+    def connect(self, vm: Vm, folder: Path) -> SshTransport:
         """Log in to the guest; the VM is watched meanwhile."""
         return SshTransport.connect(
             "127.0.0.1",
@@ -226,7 +231,7 @@ class GuestStarter:
             deploy.start_drivers(session, self.definition)
             yield session
 
-    def _join(self, vm: Vm, folder: Path) -> ClientSession:
+    def join(self, vm: Vm, folder: Path) -> ClientSession:
         """The client that waits at the serial lane."""
         channel = LaneChannel(vm.lane, vm.check)
         return ClientSession(channel, greeting_timeout_s=LANE_S, log=folder / "client.log", runs=True)
