@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -61,6 +61,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         dest="halpmc_run_dir",
         help="append to the run in this folder instead of starting one (used by `halpmc run`)",
     )
+    group.addoption(
+        "--halpmc-replay",
+        metavar="CELL_DIR",
+        dest="halpmc_replay",
+        help="run the cell whose folder an earlier run left behind (used by `halpmc replay`)",
+    )
 
 
 def _setting(config: pytest.Config, name: str) -> tuple[str | None, str]:
@@ -84,6 +90,7 @@ class CellPlugin:
     runs_dir: Path
     run_dir: Path | None
     origins: str
+    chosen: dict[str, set[str]] = field(default_factory=dict)
     session: RunSession | None = None
     summary: Summary | None = None
     running: CellRun | None = None
@@ -93,7 +100,7 @@ class CellPlugin:
         from harness.runs.session import RunSession
 
         if self.session is None:
-            self.session = RunSession.open(self.matrix, self.cells, self.runs_dir, self.run_dir)
+            self.session = RunSession.open(self.matrix, self.cells, self.runs_dir, self.run_dir, self.chosen)
         return self.session
 
 
@@ -101,17 +108,19 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker; load the matrix, whose mistakes are usage errors before anything starts."""
     config.addinivalue_line("markers", "clause(id, ...): the clauses of the contract that this test judges")
     matrix_path, matrix_origin = _setting(config, "matrix")
-    if matrix_path is None:
+    replayed = config.getoption("halpmc_replay")
+    if matrix_path is None and replayed is None:
         if config.getoption("halpmc_cell") or config.getoption("halpmc_run_dir"):
             raise pytest.UsageError("--halpmc-cell and --halpmc-run-dir need --halpmc-matrix")
         return
     from harness.config.load import load_matrix
     from harness.runs.plan import select_cells
+    from harness.runs.replay import replay_matrix
 
     runs_dir, runs_origin = _setting(config, "runs_dir")
     run_dir = config.getoption("halpmc_run_dir")
     try:
-        matrix = load_matrix(Path(matrix_path))
+        matrix = replay_matrix(Path(replayed)) if replayed else load_matrix(Path(str(matrix_path)))
         cells = select_cells(matrix, config.getoption("halpmc_cell"))
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
@@ -120,7 +129,8 @@ def pytest_configure(config: pytest.Config) -> None:
         cells,
         Path(runs_dir or "runs"),
         Path(run_dir) if run_dir else None,
-        f"halpmc: matrix {matrix_path} ({matrix_origin}), {len(cells)} cells, "
+        f"halpmc: {f'cell {replayed}' if replayed else f'matrix {matrix_path}'} ({matrix_origin}), "
+        f"{len(cells)} cells, "
         f"runs in {runs_dir or 'runs'} ({runs_origin})",
     )
     config.pluginmanager.register(plugin, PLUGIN_NAME)
@@ -161,6 +171,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 clause(name)
             except UsageError as error:
                 raise pytest.UsageError(f"{item.nodeid}: {error}") from None
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Know the clauses that the chosen tests judge: they are the plan of a run that this session leads."""
+    plugin = session.config.pluginmanager.get_plugin(PLUGIN_NAME)
+    if not isinstance(plugin, CellPlugin):
+        return
+    for item in session.items:
+        names = {str(name) for mark in item.iter_markers("clause") for name in mark.args}
+        if names and _cell_id(item):
+            plugin.chosen.setdefault(_cell_id(item), set()).update(names)
 
 
 def _cell_id(item: pytest.Item) -> str:
@@ -214,6 +235,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
         end_run(plugin.session.folder, summarize(plugin.session.folder).exit_code)
         plugin.summary = write_reports(plugin.session.folder)
+        if session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            return
+        if session.config.getoption("halpmc_replay"):
+            session.exitstatus = plugin.summary.exit_code  # the command's exit codes, not pytest's
+        elif plugin.summary.exit_code:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED  # red in the report is red here, too
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

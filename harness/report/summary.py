@@ -79,6 +79,7 @@ class Summary(_Model):
     """A run. `planned` counts its pairs of cell and clause, `recorded` those with at least one record.
 
     A shortage is red: `exit_code` is 3 then (or 1, which outweighs it), and `problems` names it in words.
+    `partial` when only some tests of the suite were asked for: the plan then holds their clauses alone.
     `finished` is false for a run that was killed or still goes on. `counts` has the pairs by outcome.
     """
 
@@ -87,6 +88,7 @@ class Summary(_Model):
     started: datetime
     duration_s: float
     finished: bool
+    partial: bool
     planned: int
     recorded: int
     exit_code: int
@@ -121,6 +123,7 @@ def summarize_run(view: RunView) -> Summary:
         started=view.run.time,
         duration_s=round((view.last_time - view.run.time).total_seconds(), 3),
         finished=view.end is not None,
+        partial=view.run.partial,
         planned=planned,
         recorded=planned - sum(len(cell.missing) for cell in cells),
         exit_code=exit_code,

@@ -52,6 +52,8 @@ def print_summary(summary: Summary, folder: Path, console: Console) -> None:
         console.print(_finding(finding), soft_wrap=True)
     if found:
         console.print()
+    if summary.partial:
+        console.print(Text("Only some tests of the suite were asked for."), soft_wrap=True)
     if any(words.is_wine(cell) for cell in summary.cells):
         console.print(Text(f"Cells with a guest: {words.WINE_LABEL}."), soft_wrap=True)
     totals = ", ".join(

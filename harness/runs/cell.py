@@ -29,6 +29,7 @@ from harness.errors import (
 from harness.probe.accelerator import AcceleratorChoice, choose_accelerator
 from harness.probe.models import ProbeAnswer
 from harness.probe.run import run_probe
+from harness.runs.folder import CONFIG
 from harness.runs.guest import Grant, Guest
 from harness.runs.record import (
     CellEndRecord,
@@ -65,7 +66,7 @@ class CellRun:
         self._shared: Guest | None = None
         self._boot_error: HalpmcError | None = None
         self._clones: list[float] = []
-        (folder / "config.json").write_text(json.dumps(cell.model_dump(mode="json"), indent=2) + "\n")
+        (folder / CONFIG).write_text(json.dumps(cell.model_dump(mode="json"), indent=2) + "\n")
 
     # -- starting ---------------------------------------------------------------------------------------------
 

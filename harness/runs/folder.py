@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.caching import require_space
 from harness.errors import InfrastructureError
 
+CONFIG = "config.json"
 NEEDED_BYTES = 256 << 20  # logs, records and reports; the disks of VMs are temporary files elsewhere
 
 

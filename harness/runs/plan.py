@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from harness import __version__
 from harness.config.matrix import Matrix
@@ -25,17 +25,29 @@ def select_cells(matrix: Matrix, wanted: Iterable[str]) -> tuple[Cell, ...]:
     return tuple(known[i] for i in sorted(set(ids))) if ids else matrix.cells
 
 
-def plan_run(matrix: Matrix, cells: Iterable[Cell]) -> RunRecord:
-    """The first record of a run of these cells of the matrix."""
+def plan_run(
+    matrix: Matrix, cells: Iterable[Cell], chosen: Mapping[str, Collection[str]] | None = None
+) -> RunRecord:
+    """The first record of a run of these cells of the matrix.
+
+    `chosen` maps the id of each cell that is run to the clauses that are judged there, when the tests were chosen.
+    """
+    planned = tuple((cell, _clauses(cell, chosen)) for cell in cells if chosen is None or chosen.get(cell.id))
     return RunRecord(
         name=matrix.name,
         matrix=str(matrix.path),
         matrix_sha256=matrix.sha256,
         cells=tuple(
-            PlannedCell(id=cell.id, config=cell.model_dump(mode="json"), clauses=suite_for(cell))
-            for cell in cells
+            PlannedCell(id=cell.id, config=cell.model_dump(mode="json"), clauses=clauses)
+            for cell, clauses in planned
         ),
+        partial=any(clauses != suite_for(cell) for cell, clauses in planned),
         excluded=tuple(ExcludedCell(id=cell_id, reason=reason) for cell_id, reason in matrix.excluded),
         host=host_facts(),
         versions={"halpmc": __version__},
     )
+
+
+def _clauses(cell: Cell, chosen: Mapping[str, Collection[str]] | None) -> tuple[str, ...]:
+    """The clauses to be recorded for a cell, in the order of the suite."""
+    return tuple(clause for clause in suite_for(cell) if chosen is None or clause in chosen[cell.id])

@@ -59,7 +59,10 @@ class ExcludedCell(BaseModel):
 
 
 class RunRecord(RecordModel):
-    """First line of a run: what was planned, on which host, with which tools."""
+    """First line of a run: what was planned, on which host, with which tools.
+
+    `partial`: only some tests of the suite were asked for, and the plan holds their clauses alone.
+    """
 
     type: Literal["run"] = "run"
     schema_version: int = SCHEMA_VERSION
@@ -68,6 +71,7 @@ class RunRecord(RecordModel):
     matrix_sha256: str
     cells: tuple[PlannedCell, ...]
     excluded: tuple[ExcludedCell, ...] = ()
+    partial: bool = False
     host: dict[str, str]
     versions: dict[str, str]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,12 +23,19 @@ class RunSession:
         self.leading = leading
 
     @classmethod
-    def open(cls, matrix: Matrix, cells: Iterable[Cell], runs_dir: Path, run_dir: Path | None) -> RunSession:
-        """Join the run in `run_dir`, or start a new one in `runs_dir`."""
+    def open(
+        cls,
+        matrix: Matrix,
+        cells: Iterable[Cell],
+        runs_dir: Path,
+        run_dir: Path | None,
+        chosen: Mapping[str, Collection[str]] | None = None,
+    ) -> RunSession:
+        """Join the run in `run_dir`, or start a new one in `runs_dir`; `chosen` as in `plan_run`."""
         if run_dir is not None:
             return cls(run_dir, leading=False)
         session = cls(create_run_folder(runs_dir, matrix.name), leading=True)
-        session.recorder.write(plan_run(matrix, cells))
+        session.recorder.write(plan_run(matrix, cells, chosen))
         return session
 
     @contextmanager
