@@ -19,6 +19,7 @@ from rich.console import Console
 
 from harness import __version__
 from harness.config.models import Accel, Arch
+from harness.dumps.command import dump
 from harness.errors import EXIT_INFRASTRUCTURE, HalpmcError, UsageError
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ guest_app = typer.Typer(no_args_is_help=True, help="Guests: build and list image
 driver_app = typer.Typer(no_args_is_help=True, help="The test driver, its client and the reference HAL.")
 app.add_typer(guest_app, name="guest")
 app.add_typer(driver_app, name="driver")
+app.command()(dump)
 
 EXIT_INTERRUPTED = 130
 DEFAULT_MACHINES = {Arch.X86_64: "q35", Arch.AARCH64: "virt"}
