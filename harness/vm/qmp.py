@@ -188,10 +188,10 @@ class Qmp:
             raise deadline.error() from None
         self.execute("getfd", fdname=name)
 
-    def monitor(self, line: str) -> str:
+    def monitor(self, line: str, *, timeout_s: float = COMMAND_S) -> str:
         """Run a command of the human monitor: for the few things that QMP lacks. Raises as `execute` does."""
         arguments: dict[str, Any] = {"command-line": line}
-        return str(self.execute("human-monitor-command", **arguments))
+        return str(self.execute("human-monitor-command", timeout_s=timeout_s, **arguments))
 
     @property
     def events(self) -> tuple[QmpEvent, ...]:
