@@ -40,13 +40,16 @@ class WindowsDump(Model):
 
 
 class VmCore(Model):
-    """A guest's memory as QEMU wrote it: an ELF core, or the kdump format that crash and makedumpfile read."""
+    """A guest's memory as QEMU wrote it: an ELF core, or the kdump format that crash and makedumpfile read.
+
+    `physical_end` is where physical memory ends; there may be holes below.
+    """
 
     kind: Literal["vmcore"] = "vmcore"
     dump_type: Literal["elf", "kdump"]
     machine: str
     cpus: int
-    memory_bytes: int
+    physical_end: Hex
 
 
 Dump = WindowsDump | VmCore

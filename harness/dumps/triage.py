@@ -15,8 +15,8 @@ def triage(dump: Dump, ours: Collection[str] = OURS) -> str:
     if isinstance(dump, WindowsDump):
         return f"Windows build {dump.os_build}, {dump.bugcheck}: {_implication(dump, ours)}"
     return (
-        f"memory of a {dump.machine} guest with {dump.cpus} CPUs ({dump.memory_bytes >> 20} MiB) as QEMU "
-        f"wrote it; it names no bugcheck"
+        f"memory of a guest ({dump.machine} machine, {dump.cpus} CPUs, physical memory up to "
+        f"{dump.physical_end >> 20} MiB) as QEMU wrote it; it names no bugcheck"
     )
 
 

@@ -35,9 +35,9 @@ def read_kdump(image: Image) -> VmCore:
     machine = image.bytes(start + UTS_MACHINE, 65).partition(b"\0")[0].decode("ascii", "replace")
     return VmCore(
         dump_type="kdump",
-        machine=machine,
+        machine=machine.lower(),  # QEMU 7.2 writes "Unknown" for aarch64
         cpus=image.u32(start + CPUS),
-        memory_bytes=image.u32(start + MAX_PAGE) * image.u32(start + BLOCK_SIZE),
+        physical_end=image.u32(start + MAX_PAGE) * image.u32(start + BLOCK_SIZE),
     )
 
 
@@ -53,15 +53,15 @@ def read_elf(image: Image) -> VmCore:
     count = image.u16(56)
     if count == MANY_HEADERS:  # the true number is then in the first section header
         count = image.u32(image.u64(40) + SECTION_INFO)
-    cpus = memory = 0
+    cpus = end = 0
     for at in range(image.u64(32), image.u64(32) + count * PROGRAM_HEADER_SIZE, PROGRAM_HEADER_SIZE):
         kind, offset, size = image.u32(at), image.u64(at + 8), image.u64(at + 32)
         image.bytes(offset + size, 0)
         if kind == PT_LOAD:
-            memory += size
+            end = max(end, image.u64(at + 24) + size)
         elif kind == PT_NOTE:
             cpus += _cpus(image, offset, offset + size)
-    return VmCore(dump_type="elf", machine=ELF_MACHINES[machine], cpus=cpus, memory_bytes=memory)
+    return VmCore(dump_type="elf", machine=ELF_MACHINES[machine], cpus=cpus, physical_end=end)
 
 
 def _cpus(image: Image, at: int, end: int) -> int:

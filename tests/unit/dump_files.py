@@ -161,7 +161,7 @@ def elf(*, machine: int = 62, cpus: int = 2, memory: int = 2 * PAGE, kind: int =
     head = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
     head += struct.pack("<HHIQQQIHHHHHH", kind, machine, 1, 0, 64, 0, 0, 64, 56, 2, 0, 0, 0)
     head += struct.pack("<IIQQQQQQ", 4, 0, start, 0, 0, len(notes), len(notes), 0)
-    head += struct.pack("<IIQQQQQQ", 1, 0, start + len(notes), 0, 0, memory, memory, 0)
+    head += struct.pack("<IIQQQQQQ", 1, 0, start + len(notes), 0, 0x4000, memory, memory, 0)
     return head + notes + bytes(memory)
 
 
