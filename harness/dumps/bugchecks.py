@@ -7,12 +7,16 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import PlainSerializer
+from pydantic import BeforeValidator, PlainSerializer
 
 from harness.config.models import Model
 
 #: 64-bit values do not survive JavaScript's numbers, so JSON has them as "0x…".
-Hex = Annotated[int, PlainSerializer(lambda value: f"0x{value:x}", return_type=str, when_used="json")]
+Hex = Annotated[
+    int,
+    BeforeValidator(lambda value: int(value, 16) if isinstance(value, str) else value),
+    PlainSerializer(lambda value: f"0x{value:x}", return_type=str, when_used="json"),
+]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from harness.config.models import Model
 from harness.deadlines import Deadline, wait_for
+from harness.dumps.bugchecks import Bugcheck
 from harness.dumps.read import read_dump
 from harness.dumps.triage import triage as dump_triage
 from harness.errors import DeadlineExceeded, DumpError, GuestError, HalpmcError
@@ -54,12 +55,14 @@ class Evidence(Model):
     """What was collected. `triage` is the one sentence to read first.
 
     `reach` says how far the harness came: QEMU answers, is silent, or is gone. `status` is QEMU's own word for the
-    machine's state, empty when it did not answer. Times in seconds.
+    machine's state, empty when it did not answer. `bugcheck` is what Windows told QEMU, also in answer to an NMI.
+    Times in seconds.
     """
 
     triage: str
     reach: Reach
     status: str
+    bugcheck: Bugcheck | None
     files: tuple[EvidenceFile, ...]
     notes: tuple[Note, ...]
     budget_s: float
@@ -103,6 +106,7 @@ class _Collector:
         self._files: list[EvidenceFile] = []
         self._notes: list[Note] = []
         self._cpus: tuple[CpuState, ...] = ()
+        self._bugcheck: Bugcheck | None = None
         self._process = ""
         self._deaf = False
         self._reaction = ""
@@ -142,6 +146,7 @@ class _Collector:
             triage=self._triage(hung),
             reach=self.reach,
             status=self.status,
+            bugcheck=self._bugcheck,
             files=tuple(self._files),
             notes=tuple(self._notes),
             budget_s=self._budget_s,
@@ -246,6 +251,7 @@ class _Collector:
 
     def _events(self) -> None:
         events = self._vm.qmp.events[-EVENTS:]
+        self._bugcheck = next(filter(None, map(bugcheck_of, events)), None)
         self._text("qmp-events.txt", "\n".join(map(str, events)), f"the last {len(events)} events of QEMU")
 
     # -- files and words ---------------------------------------------------------------------------

@@ -52,7 +52,7 @@ class Memory:
     large: int = -1  # address of one large page of 2 MiB, which lies at physical page LARGE_FRAME
 
     def new_page(self) -> int:
-        self.next_page += 1  # every other page is missing, so that page numbers and file offsets differ
+        self.next_page += 1 if len(self.pages) % 4 else 3000  # holes: page numbers and file offsets differ
         number, self.next_page = self.next_page, self.next_page + 1
         self.pages[number] = bytearray(PAGE)
         return number
@@ -84,6 +84,7 @@ class Memory:
         for n, (name, base, size) in enumerate(modules):
             text = name.encode("utf-16-le")
             at = entries[n] + 0x2FF8
+            self.map(at + PAGE)  # the name's second page comes first in physical memory
             self.write(at, text)
             entry = bytearray(0x88)
             put(entry, 0, "QQ", ring[n + 2], ring[n])

@@ -72,6 +72,12 @@ def test_modules_of_a_triage_dump(stride: int, length_in_bytes: bool, tmp_path: 
     assert names(windows(tmp_path, data)) == list(MODULES)
 
 
+@pytest.mark.parametrize("data", [dump_files.triage(), elf()])
+def test_json_and_back(data: bytes, tmp_path: Path) -> None:
+    found = read(tmp_path, data)
+    assert type(found).model_validate_json(found.model_dump_json()) == found
+
+
 def test_no_modules_is_no_error_but_says_why(tmp_path: Path) -> None:
     memory = Memory()
     head = memory.module_list(MODULES)

@@ -223,7 +223,19 @@ def test_a_guest_that_answers_an_nmi(scripted: MakeVm, tmp_path: Path) -> None:
     assert evidence.triage.startswith(
         "the guest hangs; after an NMI it answered with bugcheck 0x80 NMI_HARDWARE_FAILURE (0x4f4454,"
     )
+    assert evidence.bugcheck is not None
+    assert evidence.bugcheck.code == 0x80
     assert {"screen.png", "screen-after-nmi.png", "vmcore.kdump"} <= files(evidence)
+
+
+def test_what_happened_before_the_nmi_is_no_answer_to_it(scripted: MakeVm, tmp_path: Path) -> None:
+    vm = scripted([{"answer": DUMPABLE}, *RUNNING, happened("RESET", guest=True, reason="guest-reset")])
+    vm.machine = vm.machine.model_copy(update={"on_reboot": "reset"})
+    with vm:
+        vm.qmp.wait_event("RESET", timeout_s=5)
+        evidence = collect(vm, tmp_path / "evidence", 2.0, hung=True)
+    assert evidence.triage.startswith("the guest hangs; after an NMI it showed no reaction")
+    assert evidence.bugcheck is None
 
 
 def test_a_qemu_that_is_gone(scripted: MakeVm, tmp_path: Path) -> None:
@@ -329,4 +341,4 @@ def test_the_ring_ends_with_qemu(scripted: MakeVm, tmp_path: Path) -> None:
 def test_json_is_json(scripted: MakeVm, tmp_path: Path) -> None:
     gathered(scripted, tmp_path, answer(screendump=NO_DISPLAY))
     index = json.loads((tmp_path / "evidence" / "index.json").read_text())
-    assert set(index) == {"triage", "reach", "status", "files", "notes", "budget_s", "seconds"}
+    assert set(index) == {"triage", "reach", "status", "bugcheck", "files", "notes", "budget_s", "seconds"}
