@@ -25,12 +25,14 @@ INDEX = "index.json"
 DUMP_LIMIT_MIB = 4096
 TAIL_BYTES = 64 << 10
 EVENTS = 200
-#: Shares of the budget; what a step leaves over is there for the later ones, the dump gets all that is left.
-STATUS_SHARE, STEP_SHARE, NMI_SHARE = 0.1, 0.1, 0.2
+#: The largest part of the budget for one step. The sum may pass 1: a step that answers takes a moment, and after one
+#: that does not, no more are tried. What is left over is the memory dump's.
+STEP_SHARE = 0.3
+#: No step needs more than this, however large the budget.
+STEP_S, NMI_S = 5.0, 15.0
 #: Kept back for what waits for nobody: small files and the index.
 RESERVE_SHARE = 0.05
-#: No step needs more than this, however large the budget: a machine that answers does so in a moment.
-STATUS_S, NMI_S = 5.0, 15.0
+LOOKS = 2
 REACTIONS = ("GUEST_PANICKED", "GUEST_CRASHLOADED", "RESET", "SHUTDOWN")
 
 Reach = Literal["answers", "silent", "gone"]
@@ -105,7 +107,7 @@ class _Collector:
         self._budget_s = budget_s
         self._files: list[EvidenceFile] = []
         self._notes: list[Note] = []
-        self._cpus: tuple[CpuState, ...] = ()
+        self._cpus: list[tuple[CpuState, ...]] = []
         self._bugcheck: Bugcheck | None = None
         self._process = ""
         self._deaf = False
@@ -116,32 +118,34 @@ class _Collector:
 
     def host_side(self) -> None:
         """What needs no answer of QEMU; and whether it does answer."""
-        self._try("serial log", 1.0, self._serial_log)
-        self._try("QEMU's messages", 1.0, self._qemu_log)
-        self._try("QMP", STATUS_SHARE, self._status, at_most=STATUS_S)
-        self._try("process", 1.0, self._process_state)
-        self._try("faults", 1.0, self._first_fault)
+        self._try("serial log", self._serial_log)
+        self._try("QEMU's messages", self._qemu_log)
+        self._try("QMP", self._status, STEP_S)
+        self._try("process", self._process_state)
+        self._try("faults", self._first_fault)
 
     def look(self) -> None:
         """What QEMU tells of the machine without changing it."""
-        self._ask("screen", STEP_SHARE, lambda limit: self._screen(limit, "screen.png", "the screen"))
-        self._ask("registers", STEP_SHARE, self._registers)
-        self._ask("CPUs", STEP_SHARE, self._cpu_list)
+        self._ask("registers", lambda limit: self._registers(limit, "registers.txt", "registers of all CPUs"))
+        self._ask("screen", lambda limit: self._screen(limit, "screen.png", "the screen"))
+        self._ask("CPUs", self._cpu_list)
+        later = "the registers a moment later"
+        self._ask(later, lambda limit: self._registers(limit, "registers-later.txt", later))
 
     def poke(self) -> None:
         """An NMI, and what the guest makes of it."""
-        self._ask("NMI", NMI_SHARE, self._nmi, at_most=NMI_S)
+        self._ask("NMI", self._nmi, NMI_S)
         if self._reacted:
             step = "the screen after the NMI"
-            self._ask(step, STEP_SHARE, lambda limit: self._screen(limit, "screen-after-nmi.png", step))
+            self._ask(step, lambda limit: self._screen(limit, "screen-after-nmi.png", step))
 
     def dump(self, limit_mib: int) -> None:
         """The guest's memory, in the time that is left."""
-        self._ask("memory dump", 1.0, lambda limit: self._memory(limit, limit_mib))
+        self._ask("memory dump", lambda _: self._memory(self._budget.remaining_unscaled(), limit_mib))
 
     def result(self, hung: bool) -> Evidence:
         """The events (all steps are over), the sentence, the index."""
-        self._try("QMP events", 1.0, lambda _: self._events())
+        self._try("QMP events", self._events)
         evidence = Evidence(
             triage=self._triage(hung),
             reach=self.reach,
@@ -155,11 +159,9 @@ class _Collector:
         (self._folder / INDEX).write_text(json.dumps(evidence.model_dump(mode="json"), indent=2) + "\n")
         return evidence
 
-    def _try(
-        self, step: str, share: float, action: Callable[[float], None], *, at_most: float | None = None
-    ) -> None:
+    def _try(self, step: str, action: Callable[[float], None], at_most: float = STEP_S) -> None:
         """Run a step with its share of the budget, in seconds to be handed to something that scales them."""
-        limit = min(share * self._budget_s, self._budget.remaining_unscaled(), at_most or self._budget_s)
+        limit = min(STEP_SHARE * self._budget_s, self._budget.remaining_unscaled(), at_most)
         try:
             action(limit)
         except DeadlineExceeded as error:
@@ -171,16 +173,14 @@ class _Collector:
             # Evidence is collected for another fault, which must not be hidden by one of its own.
             self._note(step, f"{type(error).__name__}: {error}")
 
-    def _ask(
-        self, step: str, share: float, action: Callable[[float], None], *, at_most: float | None = None
-    ) -> None:
+    def _ask(self, step: str, action: Callable[[float], None], at_most: float = STEP_S) -> None:
         """A step that needs QEMU's answer: not tried once one did not come, since every further one would wait too."""
         if self._deaf:
             self._note(step, "QEMU does not answer any more")
         elif self._budget.expired():
             self._note(step, "no time was left")
         else:
-            self._try(step, share, action, at_most=at_most)
+            self._try(step, action, at_most)
 
     # -- what a step does --------------------------------------------------------------------------
 
@@ -210,10 +210,10 @@ class _Collector:
         take_screen(self._vm.qmp, path, timeout_s=limit)
         self._add(path, what)
 
-    def _registers(self, limit: float) -> None:
+    def _registers(self, limit: float, name: str, what: str) -> None:
         text = self._vm.qmp.monitor("info registers -a", timeout_s=limit)
-        self._text("registers.txt", text, "registers of all CPUs")
-        self._cpus = cpu_states(text)
+        self._text(name, text, what)
+        self._cpus.append(cpu_states(text))
 
     def _cpu_list(self, limit: float) -> None:
         answer = self._vm.execute("query-cpus-fast", timeout_s=limit)
@@ -226,15 +226,15 @@ class _Collector:
 
         def reacted(_: Deadline) -> str | None:
             news = [event for event in self._vm.qmp.events if event not in before and event.name in REACTIONS]
-            if news:
-                return self._in_words(news[0])
-            return "it wrote to its serial port" if self._serial_size() > serial else None
+            return self._in_words(news[0]) if news else None
 
         try:
             self._reaction = wait_for(deadline.name, deadline.remaining_unscaled(), reacted)
             self._reacted = True
         except DeadlineExceeded:  # a finding, not a failure: QEMU did answer
-            self._reaction = f"it showed no reaction for {limit:.1f} s"
+            self._reacted = self._serial_size() > serial
+            lesser = "it wrote to its serial port" if self._reacted else "it showed no reaction"
+            self._reaction = f"{lesser} within {limit:.1f} s"
 
     def _memory(self, limit: float, limit_mib: int) -> None:
         vm = self._vm
@@ -249,7 +249,7 @@ class _Collector:
             what = f"not understood: {error.message}"
         self._add(path, f"memory dump: {what}")
 
-    def _events(self) -> None:
+    def _events(self, _: float) -> None:
         events = self._vm.qmp.events[-EVENTS:]
         self._bugcheck = next(filter(None, map(bugcheck_of, events)), None)
         self._text("qmp-events.txt", "\n".join(map(str, events)), f"the last {len(events)} events of QEMU")
@@ -296,10 +296,8 @@ class _Collector:
             return f"QEMU is gone ({self._process}); its last words: {words[-1] if words else 'none'}"
         if self.reach == "silent":
             return f"QEMU does not answer; its process: {self._process}"
-        if self.fault is not None:
-            said = [self.fault.message, describe(self._cpus)]
-        else:
-            said = [f"the guest {'hangs' if hung else 'runs'}", describe(self._cpus)]
+        what = self.fault.message if self.fault else f"the guest {'hangs' if hung else 'runs'}"
+        said = [what, describe(self._cpus[0], self._cpus[-1]) if len(self._cpus) == LOOKS else ""]
         if self._reaction:
             said.append(f"after an NMI {self._reaction}")
         if self._deaf:

@@ -35,18 +35,19 @@ def cpu_states(text: str) -> tuple[CpuState, ...]:
     return tuple(found)
 
 
-def describe(cpus: tuple[CpuState, ...]) -> str:
-    """One clause about all CPUs; empty when nothing is known."""
-    if not cpus:
+def describe(first: tuple[CpuState, ...], later: tuple[CpuState, ...]) -> str:
+    """One clause about all CPUs, from two looks at them; empty when nothing is known.
+
+    One look proves nothing: every CPU has its interrupts off for moments.
+    """
+    if not later or len(first) != len(later):
         return ""
-    where = ", ".join(f"0x{cpu.pc:x}" for cpu in cpus)
-    deaf = [cpu for cpu in cpus if not cpu.interrupts]
-    if all(cpu.halted for cpu in cpus):
-        if len(deaf) == len(cpus):
+    where = ", ".join(f"0x{cpu.pc:x}" for cpu in later)
+    both = list(zip(first, later, strict=True))
+    deaf = [after for before, after in both if not (before.interrupts or after.interrupts)]
+    if all(before.halted and after.halted for before, after in both):
+        if len(deaf) == len(both):
             return f"every CPU is halted with interrupts off (at {where}), so only an NMI can wake it"
         return f"every CPU is idle (at {where}): the guest waits for something"
-    running = [cpu for cpu in deaf if not cpu.halted]
-    if running:
-        places = ", ".join(f"CPU {cpu.index} at 0x{cpu.pc:x}" for cpu in running)
-        return f"interrupts are off on {places}"
-    return f"the CPUs are at {where}"
+    stuck = ", ".join(f"CPU {cpu.index} at 0x{cpu.pc:x}" for cpu in deaf if not cpu.halted)
+    return f"interrupts stay off on {stuck}" if stuck else f"the CPUs are at {where}"

@@ -19,6 +19,7 @@ from harness.vm import memory_dump
 from harness.vm.evidence import Evidence, collect
 from harness.vm.memory_dump import dump_memory
 from harness.vm.pictures import NoDisplay, ppm_to_png, take_screen
+from harness.vm.registers import CpuState, describe
 from harness.vm.screens import ScreenRing
 from tests.unit import dump_files, test_vm_scripted
 from tests.unit.test_vm_scripted import RUNNING, MakeVm, happened
@@ -77,17 +78,21 @@ def test_a_machine_in_good_health(scripted: MakeVm, tmp_path: Path) -> None:
         evidence = collect(vm, tmp_path / "evidence", 30.0)
         vm.check()
     assert (evidence.reach, evidence.status) == ("answers", "running")
-    assert files(evidence) == {"process.txt", "registers.txt", "cpus.json", "screen.png"} | (
-        {"qmp-events.txt"} & files(evidence)
-    )
+    assert files(evidence) == {
+        "process.txt",
+        "registers.txt",
+        "registers-later.txt",
+        "cpus.json",
+        "screen.png",
+    } | ({"qmp-events.txt"} & files(evidence))
     assert evidence.triage == "the guest runs"
 
 
 def test_registers_reach_the_sentence(scripted: MakeVm, tmp_path: Path) -> None:
     usernet = {"return": "TCP[HOST_FORWARD] 3 127.0.0.1 40022 10.0.2.15 22 0 0"}
-    steps = answer(human_monitor_command=[usernet, REGISTERS], screendump=NO_DISPLAY)
+    steps = answer(human_monitor_command=[usernet, REGISTERS, REGISTERS], screendump=NO_DISPLAY)
     evidence = gathered(scripted, tmp_path, steps)
-    assert evidence.triage == "the guest runs; interrupts are off on CPU 0 at 0xfffff80000001234"
+    assert evidence.triage == "the guest runs; interrupts stay off on CPU 0 at 0xfffff80000001234"
     assert notes(evidence)["screen"] == "the machine has no display device"
 
 
@@ -120,8 +125,8 @@ def test_silence_in_the_middle(command: str, scripted: MakeVm, tmp_path: Path) -
     usernet = {"return": "TCP[HOST_FORWARD] 3 127.0.0.1 40022 10.0.2.15 22 0 0"}
     silence: Any = [usernet, None] if command == "human-monitor-command" else None
     steps = [{"answer": DUMPABLE | {"screendump": NO_DISPLAY, command: silence}}, *RUNNING]
-    evidence = gathered(scripted, tmp_path, steps, 3.0, hung=True)
-    assert evidence.seconds < 3.0 + 1.0
+    evidence = gathered(scripted, tmp_path, steps, 4.0, hung=True)
+    assert evidence.seconds < 4.0 + 2.0
     assert (evidence.reach, evidence.status) == ("answers", "running")
     assert sum("no answer within" in why for why in notes(evidence).values()) == 1
     later = "QEMU does not answer any more"
@@ -134,8 +139,8 @@ def test_silence_in_the_middle(command: str, scripted: MakeVm, tmp_path: Path) -
 def test_a_dump_that_takes_too_long_is_given_up(scripted: MakeVm, tmp_path: Path) -> None:
     active = {"return": {"status": "active", "completed": 5 << 20, "total": 9 << 20}}
     steps = [{"answer": DUMPABLE | {"screendump": NO_DISPLAY, "query-dump": active}}, *RUNNING]
-    evidence = gathered(scripted, tmp_path, [*steps, {"hear": "inject-nmi"}], 3.0, hung=True)
-    assert evidence.seconds < 3.0 + 1.0
+    evidence = gathered(scripted, tmp_path, [*steps, {"hear": "inject-nmi"}], 4.0, hung=True)
+    assert evidence.seconds < 4.0 + 2.0
     assert "last seen: 5 of 9 MiB" in notes(evidence)["memory dump"]
     assert "vmcore.kdump" not in files(evidence), "half a dump is none"
 
@@ -233,7 +238,7 @@ def test_what_happened_before_the_nmi_is_no_answer_to_it(scripted: MakeVm, tmp_p
     vm.machine = vm.machine.model_copy(update={"on_reboot": "reset"})
     with vm:
         vm.qmp.wait_event("RESET", timeout_s=5)
-        evidence = collect(vm, tmp_path / "evidence", 2.0, hung=True)
+        evidence = collect(vm, tmp_path / "evidence", 6.0, hung=True)
     assert evidence.triage.startswith("the guest hangs; after an NMI it showed no reaction")
     assert evidence.bugcheck is None
 
@@ -275,6 +280,35 @@ def test_a_mistake_in_one_step_spares_the_others(
     evidence = gathered(scripted, tmp_path, steps)
     assert "No such file" in notes(evidence)["screen"]
     assert "cpus.json" in files(evidence)
+
+
+# -- registers -------------------------------------------------------------------------------------
+
+AWAY, ON, OFF = (
+    CpuState(0, 0x10, False, True),
+    CpuState(0, 0x20, True, False),
+    CpuState(0, 0x30, False, False),
+)
+IDLE, ARM = CpuState(0, 0x40, True, True), CpuState(0, 0x50, False, None)
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "words"),
+    [
+        ((AWAY, AWAY), (AWAY, AWAY), "every CPU is halted with interrupts off (at 0x10, 0x10)"),
+        ((AWAY, IDLE), (AWAY, IDLE), "every CPU is idle"),
+        ((AWAY, OFF), (AWAY, OFF), "interrupts stay off on CPU 0 at 0x30"),
+        ((ON, ON), (OFF, ON), "the CPUs are at 0x30, 0x20"),
+        ((OFF,), (ON,), "the CPUs are at 0x20"),
+        ((ARM,), (ARM,), "interrupts stay off on CPU 0 at 0x50"),
+        ((IDLE,), (ON,), "the CPUs are at 0x20"),
+        ((), (), ""),
+        ((ON,), (ON, ON), ""),
+    ],
+)
+def test_what_the_cpus_do(first: tuple[CpuState, ...], later: tuple[CpuState, ...], words: str) -> None:
+    assert describe(first, later).startswith(words)
+    assert bool(describe(first, later)) == bool(words)
 
 
 # -- pictures --------------------------------------------------------------------------------------
