@@ -19,6 +19,7 @@ from rich.console import Console
 
 from harness import __version__
 from harness.config.models import Accel, Arch
+from harness.dumps.command import dump
 from harness.errors import EXIT_INFRASTRUCTURE, HalpmcError, UsageError
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ app.add_typer(guest_app, name="guest")
 app.add_typer(driver_app, name="driver")
 bench_app = typer.Typer(no_args_is_help=True, help="Benchmarks: medians and ratios, in one run.")
 app.add_typer(bench_app, name="bench")
+app.command()(dump)
 
 EXIT_INTERRUPTED = 130
 DEFAULT_MACHINES = {Arch.X86_64: "q35", Arch.AARCH64: "virt"}

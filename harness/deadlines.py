@@ -42,6 +42,10 @@ class Deadline:
         """Seconds left, never negative."""
         return max(0.0, self._start + self.seconds - time.monotonic())
 
+    def remaining_unscaled(self) -> float:
+        """Seconds left, for a callee that scales what it is given by the same factor."""
+        return self.remaining() / timeout_factor()
+
     def elapsed(self) -> float:
         """Seconds since the deadline was set."""
         return time.monotonic() - self._start

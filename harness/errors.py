@@ -50,6 +50,10 @@ class ConfigError(UsageError):
         self.path, self.line, self.column = path, line, column
 
 
+class DumpError(UsageError):
+    """A file is no memory dump that can be read: another format, truncated, damaged."""
+
+
 class InfrastructureError(HalpmcError):
     """The host could not do its part. Only this branch may be retried."""
 

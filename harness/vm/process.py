@@ -135,3 +135,24 @@ class QemuProcess:
                 remedy="it hangs in the kernel: see dmesg; the host may need a reboot",
             )
         return True
+
+
+def process_report(pid: int) -> str:
+    """A process as the host sees it: one line about it, then one per thread. Raises OSError when it is gone."""
+    folder = Path(f"/proc/{pid}")
+    facts = _status(folder)
+    lines = [
+        f"pid {pid}, {facts['State']}, {facts['Threads']} threads, {facts.get('VmRSS', '?')} of memory in use"
+    ]
+    for task in sorted(folder.joinpath("task").iterdir(), key=lambda path: int(path.name)):
+        thread = _status(task)
+        user, system = task.joinpath("stat").read_text().rpartition(")")[2].split()[11:13]
+        where = task.joinpath("wchan").read_text()
+        used = f"user {user:>6}, system {system:>6} ticks"
+        lines.append(f"{task.name:>8}  {thread['Name']:16} {thread['State']:16} {used}, in {where or '?'}")
+    return "\n".join(lines)
+
+
+def _status(folder: Path) -> dict[str, str]:
+    rows = (line.partition(":") for line in folder.joinpath("status").read_text().splitlines())
+    return {key: value.strip() for key, _, value in rows}

@@ -2,8 +2,9 @@
 """A scripted QEMU: speaks QMP on the inherited socket and does as $FAKE_QEMU says (a JSON list of steps).
 
 Steps: greet, say OBJECT, raw TEXT, stderr TEXT, exit STATUS, signal NUMBER, hear COMMAND (answer commands
-until this one came), answer {COMMAND: REPLY} (from now on; null is silence), deaf (nothing more, not even
-SIGTERM). After the last step it answers commands until it hears `quit`.
+until this one came), answer {COMMAND: REPLY} (from now on; null is silence; the replies of a list serve once
+each), deaf (nothing more, not even SIGTERM). After the last step it answers commands until it hears `quit`.
+A "file" in a reply is no part of the answer: it is written into the file that the command names.
 """
 
 import json
@@ -12,6 +13,7 @@ import re
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 GREETING = {
@@ -21,6 +23,11 @@ REPLIES: dict[str, Any] = {
     "human-monitor-command": {"return": "  TCP[HOST_FORWARD]  3  127.0.0.1 40022  10.0.2.15  22  0  0\r\n"},
     "query-status": {"return": {"status": "running", "running": True}},
 }
+
+
+def write(arguments: dict[str, str], text: str) -> None:
+    name = arguments.get("filename") or arguments["protocol"].removeprefix("file:")
+    Path(name).write_text(text, encoding="latin-1")
 
 
 def main() -> None:
@@ -47,7 +54,12 @@ def main() -> None:
         heard = heard[end:].lstrip()
         name = request["execute"]
         reply = replies.get(name, {"return": {}})
+        if isinstance(reply, list):
+            reply = reply.pop(0)
         if reply is not None:
+            reply = dict(reply)
+            if "file" in reply:
+                write(request["arguments"], reply.pop("file"))
             say({**reply, **({"id": request["id"]} if "id" in request else {})})
         if name == "quit":
             sys.exit(0)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.errors import GuestError, GuestPanicked, InfrastructureError, QemuError
-from harness.vm.faults import fault, stopped
+from harness.vm.faults import bugcheck_of, fault, stopped
 from harness.vm.qmp import QmpEvent
 
 
@@ -30,7 +30,26 @@ FAULTS = [
     (event("RESET", guest=True, reason="guest-reset"), GuestError, "reset itself (guest-reset)"),
     (event("SHUTDOWN", guest=True, reason="guest-reset"), GuestError, "reset itself (guest-reset)"),
     (event("SHUTDOWN", guest=True, reason="guest-shutdown"), GuestError, "shut itself down"),
+    (event("SHUTDOWN", guest=True, reason="guest-panic"), GuestError, "panicked and was ended (guest-panic)"),
     (event("SHUTDOWN", guest=False, reason="host-signal"), QemuError, "told QEMU to end"),
+    (event("SHUTDOWN", guest=False, reason="host-error"), QemuError, "gave up on the guest"),
+    (event("SUSPEND"), GuestError, "went to sleep"),
+    (event("WATCHDOG", action="pause"), GuestError, "watchdog expired: it hangs (action pause)"),
+    (
+        event("BLOCK_IO_ERROR", device="disk0", operation="write", action="stop", nospace=True, reason="x"),
+        InfrastructureError,
+        "could not write the guest's disk: the disk is full",
+    ),
+    (
+        event("BLOCK_IO_ERROR", operation="read", action="report", reason="Input/output error"),
+        InfrastructureError,
+        "could not read the guest's disk: Input/output error",
+    ),
+    (
+        event("MEMORY_FAILURE", recipient="guest", action="inject", flags={}),
+        InfrastructureError,
+        "the host's memory failed",
+    ),
 ]
 
 HARMLESS = [
@@ -40,6 +59,9 @@ HARMLESS = [
     event("RESET", guest=False, reason="host-qmp-system-reset"),
     event("SHUTDOWN", guest=False, reason="host-qmp-quit"),
     event("NIC_RX_FILTER_CHANGED"),
+    event("DUMP_COMPLETED", result={"status": "completed"}),
+    event("BLOCK_IO_ERROR", operation="read", action="ignore", reason="x"),
+    event("MEMORY_FAILURE", recipient="hypervisor", action="ignore"),
 ]
 
 
@@ -58,6 +80,36 @@ def test_harmless(seen: QmpEvent) -> None:
 def test_a_guest_that_may_reboot() -> None:
     assert fault(event("RESET", guest=True, reason="guest-reset"), reboots=True) is None
     assert fault(event("SHUTDOWN", guest=True, reason="guest-shutdown"), reboots=True) is not None
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        ("guest-panicked", GuestPanicked),
+        ("shutdown", GuestError),
+        ("suspended", GuestError),
+        ("watchdog", GuestError),
+        ("internal-error", InfrastructureError),
+        ("paused", InfrastructureError),
+        ("something new", InfrastructureError),
+    ],
+)
+def test_whose_fault_a_stop_is(status: str, kind: type[Exception]) -> None:
+    assert type(stopped(status)) is kind
+    assert stopped(status) is not stopped(status)
+
+
+def test_the_bugcheck_of_hyper_v() -> None:
+    seen = bugcheck_of(event("GUEST_PANICKED", info=HYPER_V))
+    assert seen is not None
+    assert (seen.code, seen.name) == (0xD1, "DRIVER_IRQL_NOT_LESS_OR_EQUAL")
+    assert seen.parameters == (0x10, 2, 0, 0xFFFFF80212345678)
+    negative = bugcheck_of(event("GUEST_PANICKED", info=HYPER_V | {"arg5": -1}))
+    assert negative is not None
+    assert negative.parameters[3] == 0xFFFFFFFFFFFFFFFF
+    assert bugcheck_of(event("GUEST_PANICKED", action="pause")) is None
+    assert bugcheck_of(event("GUEST_PANICKED", info={"type": "s390", "core": 1})) is None
+    assert bugcheck_of(event("RESET", info=HYPER_V)) is None
 
 
 def test_a_stopped_machine_is_an_infrastructure_fault_with_a_remedy() -> None:
