@@ -214,10 +214,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     running = plugin.running if isinstance(plugin, CellPlugin) else None
     if running is not None and running.cell.id == _cell_id(item) and names:
         error = call.excinfo.value if call.excinfo else None
+        if error is not None:
+            running.examine(_test_name(item), error)  # now: the guest's VM is gone after the teardown
         if report.when == "call" or report.outcome != "passed":
             running.record_test(names, item.nodeid, report.when or "", report.outcome, error, call.duration)
         if isinstance(error, HalpmcError):
-            report.longrepr = f"{error}\nevidence: {running.folder}"
+            found = "".join(
+                f"\n{title}: {text}" for title, text in error.evidence.items() if "\n" not in text
+            )
+            report.longrepr = f"{error}{found}\nfolder: {running.folder}"
     return report
 
 
@@ -282,7 +287,7 @@ def guest(
     A pristine VM of this test's own where the guest has a serial lane; else one VM for all tests of the cell, which
     must be left as it was found: that is checked.
     """
-    with cell_run.guest(_test_name(request)) as running:
+    with cell_run.guest(_test_name(request.node)) as running:
         yield running
 
 
@@ -293,18 +298,16 @@ def fresh_guest(
     request: pytest.FixtureRequest,
 ) -> Generator[Guest, None, None]:
     """A guest for this test alone, always: for what may leave it broken."""
-    with cell_run.fresh_guest(_test_name(request)) as running:
+    with cell_run.fresh_guest(_test_name(request.node)) as running:
         yield running
 
 
-def _test_name(request: pytest.FixtureRequest) -> str:
-    """The test's name without its cell, which is the folder's name already."""
-    item = request.node
-    parts = [
-        part for part in ((getattr(item, "callspec", None) and item.callspec.id) or "").split("-") if part
-    ]
-    own = "-".join(parts).replace(_cell_id(item), "").strip("-")
-    return f"{item.originalname}-{own}" if own else str(item.originalname)
+def _test_name(item: pytest.Item) -> str:
+    """The test's name with its own parameters, but without its cell, after which the folder above is named."""
+    if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
+        return item.name
+    own = [str(value) for name, value in item.callspec.params.items() if name != "cell"]
+    return "-".join([item.originalname, *own])
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from harness.contract.verdict import cell_verdict, realisation
 from harness.driver.protocol import Facts
 from harness.errors import (
     ContractViolation,
+    DeadlineExceeded,
     GuestError,
     GuestPanicked,
     HalpmcError,
@@ -42,6 +43,12 @@ from harness.runs.record import (
     worst_outcome,
 )
 from harness.runs.start import GuestStarter
+from harness.vm.evidence import collect
+from harness.vm.vm import Vm
+
+#: Seconds for looking at a VM that went wrong, its memory dump included.
+EVIDENCE_S = 60.0
+EVIDENCE = "evidence"
 
 
 class CellRun:
@@ -64,6 +71,8 @@ class CellRun:
         self.grant: Grant | None = None
         self._starter: GuestStarter | None = None
         self._shared: Guest | None = None
+        self._current: Guest | None = None
+        self._triage: dict[str, str] = {}
         self._boot_error: HalpmcError | None = None
         self._clones: list[float] = []
         (folder / CONFIG).write_text(json.dumps(cell.model_dump(mode="json"), indent=2) + "\n")
@@ -118,7 +127,7 @@ class CellRun:
 
     @contextmanager
     def _fresh(self, starter: GuestStarter, test: str) -> Generator[Guest, None, None]:
-        folder = self.folder / "tests" / re.sub(r"[^A-Za-z0-9_.-]+", "-", test)
+        folder = self.folder / "tests" / file_name(test)
         with ExitStack() as stack:
             started = time.monotonic()
             for last_try in (False, True):
@@ -130,7 +139,29 @@ class CellRun:
                     if last_try:
                         raise
             self._clones.append(time.monotonic() - started)
+            self._current = guest
+            stack.callback(self._forget_current)
             yield guest
+
+    def _forget_current(self) -> None:
+        self._current = None
+
+    def examine(self, test: str, error: BaseException) -> None:
+        """Collect evidence of the running guest when `error`, which ended a test, is a fault and no judgement."""
+        guest = self._current or self._shared
+        if guest is not None and isinstance(error, HalpmcError) and not isinstance(error, ContractViolation):
+            self._examine(guest.vm, test, error)
+
+    def _examine(self, vm: Vm, test: str, error: HalpmcError) -> None:
+        """Evidence goes to cells/<id>/evidence/<test>/; the error carries the one-line triage and that path."""
+        if EVIDENCE in error.evidence:
+            return
+        folder = self.folder / "evidence" / file_name(test)
+        hung = isinstance(error, DeadlineExceeded)
+        evidence = collect(vm, folder, EVIDENCE_S, hung=hung)
+        error.evidence["triage"] = evidence.triage
+        error.evidence[EVIDENCE] = str(folder.relative_to(self.folder.parent.parent))
+        self._triage[error.message] = evidence.triage
 
     def _boot(self) -> GuestStarter:
         """Have guests ready to start; the first one tells the cell's facts and what is granted. Its failure is kept."""
@@ -150,6 +181,7 @@ class CellRun:
             raise UsageError(f"cell {self.cell.id} has no guest, or its probe was not asked first")
         accel = self._choice.accel
         starter = GuestStarter(self.cell, self._definition, accel=accel, cpu_string=self.cpu_string(accel))
+        starter.on_fault = lambda vm, error: self._examine(vm, "start", error)
         starter.write_script(self.folder)
         try:
             with self._phase("template"):
@@ -264,6 +296,8 @@ class CellRun:
             recorded = self._judgement.outcome is Outcome.RECORDED
             return (Outcome.RECORDED, self._judgement.reason) if recorded else (Outcome.PASS, "")
         message = (str(error).splitlines() or [type(error).__name__])[0] if error else result
+        if isinstance(error, HalpmcError) and error.message in self._triage:
+            message = f"{message} [{self._triage[error.message]}]"
         if result == "skipped":
             return Outcome.SKIPPED, message.removeprefix("Skipped: ")
         if when == "call" and isinstance(error, ContractViolation):
@@ -304,6 +338,11 @@ class CellRun:
                 duration_s=round(time.monotonic() - self._started, 3),
             )
         )
+
+
+def file_name(test: str) -> str:
+    """A test's name as the name of a folder."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", test)
 
 
 def guest_cpu_string(cell: Cell, definition: GuestDefinition | None, accel: Accel) -> str:

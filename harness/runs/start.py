@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -42,6 +42,8 @@ class GuestStarter:
         self.image = find_guest(definition.name)
         self.build = build_driver(definition.arch)
         self.how = "cold"
+        #: Called with a VM that still stands and the error that ends it.
+        self.on_fault: Callable[[Vm, HalpmcError], None] = lambda _vm, _error: None
         self.incidents: list[HalpmcError] = []
         self._template: Template | None = None
         self._machine = Machine(
@@ -152,7 +154,21 @@ class GuestStarter:
 
     def make_template(self, folder: Path, mechanism: Mechanism) -> None:
         """Boot, make ready and save, in this folder instead of the cache."""
-        make_template(self.machine(folder), folder, lambda vm: self._ready(vm, folder), mechanism)
+
+        def ready(vm: Vm) -> None:
+            with self._watched(vm):
+                self._ready(vm, folder)
+
+        make_template(self.machine(folder), folder, ready, mechanism)
+
+    @contextmanager
+    def _watched(self, vm: Vm) -> Generator[None, None, None]:
+        """Let the fault be looked at while the VM still stands."""
+        try:
+            yield
+        except HalpmcError as error:
+            self.on_fault(vm, error)
+            raise
 
     def _ready(self, vm: Vm, folder: Path) -> None:
         """What a template holds: SSH answers and a command has run; with a lane, drivers and a waiting client, too."""
@@ -183,6 +199,7 @@ class GuestStarter:
         with ExitStack() as stack:
             with phases("vm"):
                 vm = stack.enter_context(self.vm(folder))
+            stack.enter_context(self._watched(vm))
             if self.isolated:
                 with phases("client"):
                     session = stack.enter_context(self.join(vm, folder))
