@@ -6,7 +6,6 @@ Exit codes: 0 all conform, 1 contract violation, 2 usage, 3 infrastructure, 130 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import traceback
@@ -46,7 +45,9 @@ def say(text: str) -> None:
 @app.command()
 def run(
     matrix: Annotated[Path, typer.Argument(help="matrix file, such as ci/matrices/demo.yaml")],
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="cells at a time")] = None,
+    jobs: Annotated[
+        str, typer.Option("--jobs", "-j", help="cells at a time; auto: as many as the host has room for")
+    ] = "auto",
     cell: Annotated[list[str] | None, typer.Option(help="run only this cell (repeatable)")] = None,
     runs_dir: Annotated[Path, typer.Option(help="where the run makes its folder")] = Path("runs"),
 ) -> None:
@@ -60,6 +61,7 @@ def run(
     from harness.runs.plan import select_cells
     from harness.runs.prepare import prepare
 
+    slots = parse_slots(jobs)
     loaded = load_matrix(matrix)
     cells = select_cells(loaded, cell or [])
     prepare(cells, say=say)
@@ -68,7 +70,7 @@ def run(
     interrupted = False
     try:
         with LiveProgress(cells, console) as progress:
-            execute(loaded, cells, folder, slots=jobs or default_slots(), progress=progress)
+            execute(loaded, cells, folder, slots=slots, progress=progress, say=say)
     except KeyboardInterrupt:
         interrupted = True  # the cells have been stopped; what there is gets its report
     end_run(folder, summarize(folder).exit_code)
@@ -77,9 +79,13 @@ def run(
     raise typer.Exit(EXIT_INTERRUPTED if interrupted else summary.exit_code)
 
 
-def default_slots() -> int:
-    """As many cells at a time as there are CPUs for their two virtual ones, but at least two: booting waits a lot."""
-    return max(2, (os.cpu_count() or 2) // 2)
+def parse_slots(text: str) -> int | None:
+    """The value of --jobs: a number of cells, or None for `auto`. Raises UsageError."""
+    if text == "auto":
+        return None
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise UsageError(f"--jobs {text!r} is no number of cells", remedy="use a number from 1 on, or auto")
 
 
 @app.command()
