@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from harness.caching import Say
-from harness.config.models import Cell
+from harness.config.models import Accel, Arch, Cell
 from harness.contract.outcomes import Verdict
 from harness.deadlines import Deadline, wait_for
 from harness.errors import InfrastructureError, NoSpace
@@ -57,6 +57,7 @@ class Admission:
         self._say = say
         self._read = read
         self._waiting: _Waiting | None = None
+        self._accelerators: dict[tuple[Accel, Arch, str], Accel] = {}
 
     def admit(self, cell: Cell, running: Sequence[Cell]) -> Admitted | None:
         """The cell's memory, or None while it has to wait; then ask again.
@@ -65,13 +66,13 @@ class Admission:
         """
         if self._slots is not None and len(running) >= self._slots:
             return None
-        need, host = _needs(cell), self._read()
+        need, host = self._needs(cell), self._read()
         if short := never_fits(host, need.memory_mib):
             raise NoSpace(
                 f"cell {cell.id} cannot run on this host: {short}",
                 remedy="lower the cell's memory_mib, or use a host with more memory",
             )
-        if self._slots is None and processors_short(host, [_needs(other) for other in running], need):
+        if self._slots is None and processors_short(host, [self._needs(other) for other in running], need):
             return None
         waiting = self._place(cell, need)
         short = waiting.reservation.claim(lambda held: memory_short(host, held, need.memory_mib))
@@ -93,6 +94,13 @@ class Admission:
         if self._waiting is not None:
             self._waiting.reservation.release()
             self._waiting = None
+
+    def _needs(self, cell: Cell) -> Needs:
+        """What the cell's VM needs with the accelerator that it gets, which is decided once for all cells alike."""
+        key = (cell.accel, cell.arch, cell.machine)
+        if key not in self._accelerators:
+            self._accelerators[key] = choose_accelerator(*key).accel
+        return vm_needs(cell.memory_mib, cell.smp, self._accelerators[key], cell.pmu)
 
     def _place(self, cell: Cell, need: Needs) -> _Waiting:
         if self._waiting is None or self._waiting.cell != cell:
@@ -138,11 +146,6 @@ def record_refusal(recorder: Recorder, cell: Cell, error: InfrastructureError) -
             cell=cell.id, verdict=Verdict.UNKNOWN, reason=error.message, realised=False, duration_s=0.0
         )
     )
-
-
-def _needs(cell: Cell) -> Needs:
-    accel = choose_accelerator(cell.accel, cell.arch, cell.machine).accel
-    return vm_needs(cell.memory_mib, cell.smp, accel, cell.pmu)
 
 
 def _patience(cell: Cell) -> Deadline:
