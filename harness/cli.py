@@ -34,7 +34,6 @@ app.add_typer(guest_app, name="guest")
 app.add_typer(driver_app, name="driver")
 
 EXIT_INTERRUPTED = 130
-DEFAULT_MACHINES = {Arch.X86_64: "q35", Arch.AARCH64: "virt"}
 
 
 def say(text: str) -> None:
@@ -115,7 +114,7 @@ def probe(
 ) -> None:
     """Boot the PMU probe: what PMU does a guest with this accelerator, machine and CPU really get?"""
     from harness.probe.accelerator import choose_accelerator
-    from harness.probe.run import run_probe
+    from harness.probe.run import DEFAULT_MACHINES, run_probe
     from harness.report.terminal import print_probe
 
     kind = machine or DEFAULT_MACHINES[arch]
@@ -125,6 +124,27 @@ def probe(
         print(answer.model_dump_json(indent=2))
     else:
         print_probe(answer, choice.reason, Console())
+
+
+@app.command(epilog="Exit codes: 0 nothing failed (a warning does not fail), 3 something failed.")
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="print the findings as JSON")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="prove KVM anew, not as of this boot")] = False,
+    runs_dir: Annotated[Path, typer.Option(help="where runs would make their folders")] = Path("runs"),
+) -> None:
+    """Can this host be trusted? Tools, QEMU, accelerators (proved), what a virtual PMU needs, memory, disks, guests."""
+    from harness.doctor.examine import examine, exit_code
+    from harness.doctor.show import print_findings
+    from harness.probe.accelerator import forget_proofs
+
+    if fresh:
+        forget_proofs()
+    findings = examine(runs_dir, say=lambda text: say(f"doctor: {text}"))
+    if as_json:
+        print(json.dumps([finding.model_dump(mode="json") for finding in findings], indent=2))
+    else:
+        print_findings(findings, Console())
+    raise typer.Exit(exit_code(findings))
 
 
 @guest_app.command("build")
