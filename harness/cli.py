@@ -181,7 +181,9 @@ def driver_build(
 
 
 @app.command()
-def schema(name: Annotated[str, typer.Argument(help="records, summary, probe, matrix or protocol")]) -> None:
+def schema(
+    name: Annotated[str, typer.Argument(help="records, summary, probe, doctor, matrix or protocol")],
+) -> None:
     """Print the JSON Schema of a public format."""
     from harness.report.schemas import json_schema
 

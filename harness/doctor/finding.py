@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from pydantic import ConfigDict
+
 from harness.config.models import Model
 from harness.errors import HalpmcError
 
@@ -19,6 +21,7 @@ class Status(StrEnum):
 class Finding(Model):
     """The answer of one check. `check` is its stable name; `remedy` is empty when there is nothing to do."""
 
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
     check: str
     status: Status
     detail: str

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from harness.config.models import Accel, Arch
@@ -16,6 +17,7 @@ from harness.host.tools import host_arch
 from harness.paths import cache_dir
 from harness.probe.models import PmuVerdict
 from harness.probe.run import DEFAULT_MACHINES, run_probe
+from harness.report.schemas import json_schema
 from tests.system.conftest import HALPMC
 
 
@@ -40,7 +42,7 @@ def doctor(*options: str, **environment: str) -> tuple[int, dict[str, dict[str, 
         env={**os.environ, **environment},
     )
     findings = json.loads(done.stdout)
-    assert all(set(finding) == {"check", "status", "detail", "remedy"} for finding in findings)
+    jsonschema.validate(findings, json_schema("doctor"))
     named = {finding["check"]: finding for finding in findings}
     assert len(named) == len(findings)
     return done.returncode, named, done.stderr

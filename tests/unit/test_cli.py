@@ -107,6 +107,6 @@ def test_a_wrong_number_of_slots(value: str, tmp_path: Path) -> None:
 
 
 def test_every_schema_prints() -> None:
-    for name in ("records", "summary", "probe", "matrix", "protocol"):
+    for name in ("records", "summary", "probe", "doctor", "matrix", "protocol"):
         assert halpmc("schema", name).returncode == 0
     assert_one_line(halpmc("schema", "nope"), 2, "nope", "summary")

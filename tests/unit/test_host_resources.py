@@ -63,6 +63,17 @@ def test_a_container_of_version_1_sees_its_own_group_as_the_root(tmp_path: Path)
     assert found == HostResources(1024, 768, 0.5, "/sys/fs/cgroup/memory")
 
 
+def test_a_group_inside_a_container_of_version_1(tmp_path: Path) -> None:
+    groups = {
+        "proc/self/cgroup": "4:memory:/docker/abc/job\n",
+        "sys/fs/cgroup/memory/job/memory.limit_in_bytes": str(GIB),
+        "sys/fs/cgroup/memory/job/memory.usage_in_bytes": "0",
+        "sys/fs/cgroup/memory/memory.limit_in_bytes": str(2 * GIB),
+    }
+    found = read_resources(write_tree(tmp_path, EVERY_HOST, V1, groups))
+    assert (found.memory_mib, found.limited_by) == (1024, "/sys/fs/cgroup/memory/job")
+
+
 def test_version_1_without_limits(tmp_path: Path) -> None:
     groups = {
         "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712",
