@@ -99,7 +99,10 @@ class Admission:
         """What the cell's VM needs with the accelerator that it gets, which is decided once for all cells alike."""
         key = (cell.accel, cell.arch, cell.machine)
         if key not in self._accelerators:
-            self._accelerators[key] = choose_accelerator(*key).accel
+            try:
+                self._accelerators[key] = choose_accelerator(*key).accel
+            except InfrastructureError:  # the cell meets the same, and records it with its clauses
+                self._accelerators[key] = cell.accel
         return vm_needs(cell.memory_mib, cell.smp, self._accelerators[key], cell.pmu)
 
     def _place(self, cell: Cell, need: Needs) -> _Waiting:

@@ -106,12 +106,15 @@ class Execution:
             admitted = admission.admit(cell, [job.cell for job in self._jobs])
         except InfrastructureError as error:
             record_refusal(self._recorder, cell, error)
-        else:
-            if admitted is None:
-                return False
-            record_wait(self._recorder, cell, admitted)
-            self._jobs.append(self._start(cell, admitted.reservation))
+            self._waiting.pop(0)
+            return True
+        if admitted is None:
+            return False
         self._waiting.pop(0)
+        record_wait(self._recorder, cell, admitted)
+        job = self._start(cell, admitted.reservation)
+        self._jobs.append(job)
+        job.memory.used_by(job.process.pid)
         return True
 
     def _start(self, cell: Cell, memory: Reservation) -> Job:
@@ -145,7 +148,6 @@ class Execution:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        memory.used_by(process.pid)
         return Job(cell, memory, process, os.pidfd_open(process.pid), log)
 
     def _reap(self, timeout_s: float) -> None:

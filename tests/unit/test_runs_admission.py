@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.config.models import Accel, Cell
+from harness.config.models import Accel, Arch, Cell
 from harness.contract.outcomes import Verdict
 from harness.errors import DeadlineExceeded, NoSpace
 from harness.host.ledger import Reservation, ledger_folder, living
 from harness.host.resources import HostResources
 from harness.host.slots import capacity_mib, vm_needs
+from harness.host.tools import host_arch
 from harness.runs import admission
 from harness.runs.admission import WAIT_PHASE, Admission, Admitted, admitted
 from harness.runs.record import CellEndRecord, IncidentRecord, PhaseRecord, Recorder, read_records
@@ -126,6 +127,12 @@ def test_a_small_cell_of_another_run_does_not_pass_a_large_one(host: Host) -> No
     holder.reservation.release()
     assert two(a_cell("large", memory_mib=6000))
     assert three(a_cell("small", memory_mib=64))
+
+
+def test_a_cell_whose_accelerator_is_not_there_may_start_and_say_so_itself(host: Host) -> None:
+    foreign = Arch.AARCH64 if host_arch() is Arch.X86_64 else Arch.X86_64  # no KVM for it on any host
+    cell = Cell(id="a", accel=Accel.KVM, arch=foreign, pmu=False)
+    assert host.admission()(cell)
 
 
 def test_nobody_waits_for_ever_with_nothing_running(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
