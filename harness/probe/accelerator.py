@@ -137,7 +137,9 @@ def _boot_under_kvm(arch: Arch, machine: str, say: Say) -> tuple[_Proof, bool]:
         ), True
     except (QemuError, ProtocolError) as error:
         reason = f"{KVM_DEVICE} opens, but the PMU probe failed under KVM: {error.message}"
-        remedy = f"{error.remedy or 'look at what QEMU says'}; or use a host with hardware virtualization"
+        remedy = (
+            "use a host with hardware virtualization, or another machine type if QEMU's words are about that"
+        )
         return _Proof(usable=False, reason=reason, remedy=remedy), False
     say(f"KVM works: the PMU probe answered in {answer.elapsed_s:.2f} s")
     return _Proof(usable=True, reason="proved: the PMU probe answers under KVM"), True
