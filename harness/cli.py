@@ -6,7 +6,6 @@ Exit codes: 0 all conform, 1 contract violation, 2 usage, 3 infrastructure, 130 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import traceback
@@ -39,7 +38,6 @@ app.add_typer(bench_app, name="bench")
 app.command()(dump)
 
 EXIT_INTERRUPTED = 130
-DEFAULT_MACHINES = {Arch.X86_64: "q35", Arch.AARCH64: "virt"}
 
 
 def say(text: str) -> None:
@@ -50,7 +48,9 @@ def say(text: str) -> None:
 @app.command()
 def run(
     matrix: Annotated[Path, typer.Argument(help="matrix file, such as ci/matrices/demo.yaml")],
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="cells at a time")] = None,
+    jobs: Annotated[
+        str, typer.Option("--jobs", "-j", help="cells at a time; auto: as many as the host has room for")
+    ] = "auto",
     cell: Annotated[list[str] | None, typer.Option(help="run only this cell (repeatable)")] = None,
     runs_dir: Annotated[Path, typer.Option(help="where the run makes its folder")] = Path("runs"),
 ) -> None:
@@ -64,6 +64,7 @@ def run(
     from harness.runs.plan import select_cells
     from harness.runs.prepare import prepare
 
+    slots = parse_slots(jobs)
     loaded = load_matrix(matrix)
     cells = select_cells(loaded, cell or [])
     prepare(cells, say=say)
@@ -72,7 +73,7 @@ def run(
     interrupted = False
     try:
         with LiveProgress(cells, console) as progress:
-            execute(loaded, cells, folder, slots=jobs or default_slots(), progress=progress)
+            execute(loaded, cells, folder, slots=slots, progress=progress, say=say)
     except KeyboardInterrupt:
         interrupted = True  # the cells have been stopped; what there is gets its report
     end_run(folder, summarize(folder).exit_code)
@@ -81,9 +82,13 @@ def run(
     raise typer.Exit(EXIT_INTERRUPTED if interrupted else summary.exit_code)
 
 
-def default_slots() -> int:
-    """As many cells at a time as there are CPUs for their two virtual ones, but at least two: booting waits a lot."""
-    return max(2, (os.cpu_count() or 2) // 2)
+def parse_slots(text: str) -> int | None:
+    """The value of --jobs: a number of cells, or None for `auto`. Raises UsageError."""
+    if text == "auto":
+        return None
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise UsageError(f"--jobs {text!r} is no number of cells", remedy="use a number from 1 on, or auto")
 
 
 @app.command()
@@ -144,7 +149,7 @@ def probe(
 ) -> None:
     """Boot the PMU probe: what PMU does a guest with this accelerator, machine and CPU really get?"""
     from harness.probe.accelerator import choose_accelerator
-    from harness.probe.run import run_probe
+    from harness.probe.run import DEFAULT_MACHINES, run_probe
     from harness.report.terminal import print_probe
 
     kind = machine or DEFAULT_MACHINES[arch]
@@ -154,6 +159,27 @@ def probe(
         print(answer.model_dump_json(indent=2))
     else:
         print_probe(answer, choice.reason, Console())
+
+
+@app.command(epilog="Exit codes: 0 nothing failed (a warning does not fail), 3 something failed.")
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="print the findings as JSON")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="prove KVM anew, not as of this boot")] = False,
+    runs_dir: Annotated[Path, typer.Option(help="where runs would make their folders")] = Path("runs"),
+) -> None:
+    """Can this host be trusted? Tools, QEMU, accelerators (proved), what a virtual PMU needs, memory, disks, guests."""
+    from harness.doctor.examine import examine, exit_code
+    from harness.doctor.show import print_findings
+    from harness.probe.accelerator import forget_proofs
+
+    if fresh:
+        forget_proofs()
+    findings = examine(runs_dir, say=lambda text: say(f"doctor: {text}"))
+    if as_json:
+        print(json.dumps([finding.model_dump(mode="json") for finding in findings], indent=2))
+    else:
+        print_findings(findings, Console())
+    raise typer.Exit(exit_code(findings))
 
 
 @guest_app.command("build")
@@ -229,7 +255,9 @@ def _print_figures(figures: dict[str, float], as_json: bool) -> None:
 
 
 @app.command()
-def schema(name: Annotated[str, typer.Argument(help="records, summary, probe, matrix or protocol")]) -> None:
+def schema(
+    name: Annotated[str, typer.Argument(help="records, summary, probe, doctor, matrix or protocol")],
+) -> None:
     """Print the JSON Schema of a public format."""
     from harness.report.schemas import json_schema
 

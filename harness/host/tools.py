@@ -15,7 +15,7 @@ import psutil
 
 from harness.config.models import Arch
 from harness.deadlines import timeout_factor
-from harness.errors import DeadlineExceeded, QemuError, ToolMissing
+from harness.errors import DeadlineExceeded, InfrastructureError, QemuError, ToolMissing
 
 # Debian 12's package for each program. A program that is not listed has the name of its package.
 PACKAGES = {
@@ -29,17 +29,21 @@ PACKAGES = {
     "mke2fs": "e2fsprogs",
     "mmd": "mtools",
     "modprobe": "kmod",
+    "newuidmap": "uidmap",
     "qemu-img": "qemu-utils",
     "qemu-system-aarch64": "qemu-system-arm",
     "qemu-system-x86_64": "qemu-system-x86",
     "setpriv": "util-linux",
     "sfdisk": "fdisk",
+    "sh": "dash",
     "ssh-keygen": "openssh-client",
     "unshare": "util-linux",
     "x86_64-w64-mingw32-objcopy": "binutils-mingw-w64-x86-64",
     "x86_64-w64-mingw32-strip": "binutils-mingw-w64-x86-64",
     "xz": "xz-utils",
 }
+# How a program is asked for its version, where that is not --version; None: it has no way to tell.
+VERSION_OPTIONS = {"mke2fs": "-V", "newuidmap": None, "sh": None, "ssh-keygen": None}
 # Debian keeps these out of the PATH of ordinary users, yet they work for them.
 SYSTEM_FOLDERS = ("/usr/sbin", "/sbin")
 VERSION_WAIT_S = 10.0
@@ -49,7 +53,7 @@ def require_tool(name: str) -> Path:
     """The path of a program, from PATH or the sbin folders. Raises ToolMissing with the Debian package."""
     found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *SYSTEM_FOLDERS]))
     if found is None:
-        raise ToolMissing(name, PACKAGES.get(name, name))
+        raise ToolMissing(name, package_of(name))
     return Path(found).absolute()
 
 
@@ -91,6 +95,41 @@ def _version_of(qemu: Path) -> str:
             evidence={"stdout": answer.stdout[-2000:], "stderr": answer.stderr[-2000:]},
         )
     return found.group(1)
+
+
+def tool_version(path: Path) -> str:
+    """The first line in which a program tells its version, on either output; empty when it tells none.
+
+    Raises DeadlineExceeded, InfrastructureError when it does not run.
+    """
+    option = VERSION_OPTIONS.get(path.name, "--version")
+    if option is None:
+        return ""
+    limit = VERSION_WAIT_S * timeout_factor()
+    try:
+        answer = subprocess.run(
+            [path, option],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=limit,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise DeadlineExceeded(f"{path} {option}", limit) from None
+    except OSError as error:
+        raise InfrastructureError(
+            f"{path} does not run: {error.strerror}", remedy=f"reinstall {package_of(path.name)}"
+        ) from error
+    lines = (line.strip() for line in answer.stdout.splitlines())
+    return next((line for line in lines if re.search(r"\d+\.\d+|version \d+", line)), "")
+
+
+def package_of(tool: str) -> str:
+    """The Debian 12 package that brings a program."""
+    return PACKAGES.get(tool, tool)
 
 
 def host_arch() -> Arch | None:

@@ -28,11 +28,15 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class AcceleratorChoice(BaseModel):
-    """The accelerator to use, kvm or tcg, and why: one clause for records and messages."""
+    """The accelerator to use, kvm or tcg, and why: one clause for records and messages.
+
+    `remedy` says what makes KVM usable where it is not.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     accel: Accel
     reason: str
+    remedy: str = ""
 
 
 class _Proof(BaseModel):
@@ -63,7 +67,13 @@ def choose_accelerator(
             f"KVM was asked for and is not usable: {proof.reason}",
             remedy=f"{proof.remedy}, or use the accelerator tcg or auto",
         )
-    return AcceleratorChoice(accel=Accel.TCG, reason=proof.reason)
+    return AcceleratorChoice(accel=Accel.TCG, reason=proof.reason, remedy=proof.remedy)
+
+
+def forget_proofs() -> None:
+    """Have KVM proved again: whoever has mended it need not boot the host for that."""
+    for proof in (cache_dir() / "host").glob("kvm-*.json"):
+        proof.unlink(missing_ok=True)
 
 
 def _prove_kvm(arch: Arch, machine: str, say: Say) -> _Proof:
@@ -86,7 +96,7 @@ def _prove_kvm(arch: Arch, machine: str, say: Say) -> _Proof:
         return _Proof(
             usable=False,
             reason=f"this user may not open {KVM_DEVICE}",
-            remedy="add the user to the group kvm",
+            remedy="add the user to the group kvm (as root: adduser USER kvm) and log in again",
         )
     except OSError as error:
         return _Proof(
@@ -126,8 +136,11 @@ def _boot_under_kvm(arch: Arch, machine: str, say: Say) -> tuple[_Proof, bool]:
             remedy=f"use a host with hardware virtualization, or raise {FACTOR_VARIABLE}",
         ), True
     except (QemuError, ProtocolError) as error:
-        reason = f"the PMU probe failed under KVM: {error.message}"
-        return _Proof(usable=False, reason=reason, remedy=error.remedy), False
+        reason = f"{KVM_DEVICE} opens, but the PMU probe failed under KVM: {error.message}"
+        remedy = (
+            "use a host with hardware virtualization, or another machine type if QEMU's words are about that"
+        )
+        return _Proof(usable=False, reason=reason, remedy=remedy), False
     say(f"KVM works: the PMU probe answered in {answer.elapsed_s:.2f} s")
     return _Proof(usable=True, reason="proved: the PMU probe answers under KVM"), True
 

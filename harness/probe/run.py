@@ -20,6 +20,7 @@ from harness.probe.build import build_probe
 from harness.probe.models import ProbeAnswer
 
 PROBE_DEADLINE_S = 10.0
+DEFAULT_MACHINES = {Arch.X86_64: "q35", Arch.AARCH64: "virt"}
 MEMORY_MIB = 128
 MAX_ANSWER_BYTES = 1 << 16
 STDERR_TAIL_BYTES = 4000

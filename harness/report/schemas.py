@@ -6,7 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from harness.config.schema import matrix_json_schema
+from harness.doctor.finding import Finding
 from harness.driver.protocol import json_schema as protocol_json_schema
 from harness.errors import UsageError
 from harness.probe.models import ProbeAnswer
@@ -19,6 +22,10 @@ _SCHEMAS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "records": ("One line of a run's records.jsonl", partial(RECORD.json_schema, mode="serialization")),
     "summary": ("A run's summary.json", partial(Summary.model_json_schema, mode="serialization")),
     "probe": ("Answer of halpmc probe --json", partial(ProbeAnswer.model_json_schema, mode="serialization")),
+    "doctor": (
+        "Findings of halpmc doctor --json",
+        partial(TypeAdapter(list[Finding]).json_schema, mode="serialization"),
+    ),
     "matrix": ("A matrix file", matrix_json_schema),
     "protocol": ("The protocol between the harness and the client in the guest", protocol_json_schema),
 }

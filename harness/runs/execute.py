@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from harness.caching import Say
 from harness.config.matrix import Matrix
 from harness.config.models import Cell
 from harness.deadlines import Deadline
+from harness.errors import InfrastructureError
+from harness.host.ledger import Reservation
 from harness.host.tools import require_tool
 from harness.paths import contract_suite, project_root
+from harness.runs.admission import Admission, record_refusal, record_wait
 from harness.runs.folder import cell_folder
 from harness.runs.plan import plan_run
 from harness.runs.record import (
@@ -45,9 +49,10 @@ class Progress(Protocol):
 
 @dataclass
 class Job:
-    """One cell's process."""
+    """One cell's process, and the memory that it may use."""
 
     cell: Cell
+    memory: Reservation
     process: subprocess.Popen[bytes]
     pidfd: int
     log: Path
@@ -56,31 +61,63 @@ class Job:
 class Execution:
     """Runs the cells of a plan. Cells' processes die with this one, by the kernel's parent-death signal."""
 
-    def __init__(self, matrix: Matrix, cells: Sequence[Cell], folder: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        matrix: Matrix,
+        cells: Sequence[Cell],
+        folder: Path,
+        progress: Progress,
+        *,
+        say: Say = lambda _: None,
+    ) -> None:
         self._matrix = matrix
         self._waiting = list(cells)
         self._folder = folder
         self._progress = progress
+        self._say = say
         self._recorder = Recorder(folder)
         self._jobs: list[Job] = []
         self._offset = 0
         self._ended: set[str] = set()
 
-    def run(self, slots: int) -> None:
-        """Run all cells, `slots` at a time. On KeyboardInterrupt the running cells are stopped, then it goes on."""
+    def run(self, slots: int | None = None) -> None:
+        """Run all cells in their order: each starts when the host has room for it, at most `slots` at a time.
+
+        On KeyboardInterrupt the running cells are stopped, then it goes on.
+        """
         self._recorder.write(plan_run(self._matrix, self._waiting))
+        admission = Admission(slots, say=self._say)
         try:
             while self._waiting or self._jobs:
-                while self._waiting and len(self._jobs) < slots:
-                    self._jobs.append(self._start(self._waiting.pop(0)))
+                while self._waiting and self._next(admission):
+                    pass
                 self._reap(TICK_S)
                 self._show()
         finally:
+            admission.close()
             self._stop_all()
             self._show()
             self._recorder.close()
 
-    def _start(self, cell: Cell) -> Job:
+    def _next(self, admission: Admission) -> bool:
+        """Start the first waiting cell, or give up on it; False when it has to wait."""
+        cell = self._waiting[0]
+        try:
+            admitted = admission.admit(cell, [job.cell for job in self._jobs])
+        except InfrastructureError as error:
+            record_refusal(self._recorder, cell, error)
+            self._waiting.pop(0)
+            return True
+        if admitted is None:
+            return False
+        self._waiting.pop(0)
+        record_wait(self._recorder, cell, admitted)
+        job = self._start(cell, admitted.reservation)
+        self._jobs.append(job)
+        job.memory.used_by(job.process.pid)
+        return True
+
+    def _start(self, cell: Cell, memory: Reservation) -> Job:
         log = cell_folder(self._folder, cell.id) / "pytest.log"
         argv = [
             str(require_tool("setpriv")),
@@ -111,7 +148,7 @@ class Execution:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        return Job(cell, process, os.pidfd_open(process.pid), log)
+        return Job(cell, memory, process, os.pidfd_open(process.pid), log)
 
     def _reap(self, timeout_s: float) -> None:
         """Wait until a job ends or the tick is over, and take the ended ones off."""
@@ -120,6 +157,7 @@ class Execution:
             self._jobs.remove(job)
             status = job.process.wait()
             os.close(job.pidfd)
+            job.memory.release()
             self._show()
             ended = job.cell.id in self._ended
             if not ended or status not in PYTEST_DONE:
@@ -152,10 +190,21 @@ class Execution:
             self._reap(TICK_S)
 
 
-def execute(matrix: Matrix, cells: Sequence[Cell], folder: Path, *, slots: int, progress: Progress) -> None:
-    """Run the cells into the run's folder. Raises KeyboardInterrupt after stopping cleanly."""
+def execute(
+    matrix: Matrix,
+    cells: Sequence[Cell],
+    folder: Path,
+    *,
+    slots: int | None,
+    progress: Progress,
+    say: Say = lambda _: None,
+) -> None:
+    """Run the cells into the run's folder, at most `slots` at a time; None: as many as the host has room for.
+
+    `say` hears which cell waits for memory. Raises KeyboardInterrupt after stopping cleanly.
+    """
     shutil.copyfile(matrix.path, folder / MATRIX)  # what the cells read: an edit meanwhile changes nothing
-    Execution(matrix, cells, folder, progress).run(slots)
+    Execution(matrix, cells, folder, progress, say=say).run(slots)
 
 
 def end_run(folder: Path, exit_code: int) -> None:

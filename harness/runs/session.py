@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from harness.config.matrix import Matrix
 from harness.config.models import Cell
+from harness.runs.admission import admitted
 from harness.runs.cell import CellRun
 from harness.runs.folder import cell_folder, create_run_folder
 from harness.runs.plan import plan_run
@@ -40,12 +41,16 @@ class RunSession:
 
     @contextmanager
     def cell(self, cell: Cell) -> Generator[CellRun, None, None]:
-        """One cell: whatever happens inside, its VM is gone and its verdict is recorded afterwards."""
-        running = CellRun(cell, cell_folder(self.folder, cell.id), self.recorder)
-        try:
-            yield running
-        finally:
-            running.finish()
+        """One cell: whatever happens inside, its VM is gone and its verdict is recorded afterwards.
+
+        Raises NoSpace, DeadlineExceeded when the host has no memory for it; `halpmc run` sees to that for its cells.
+        """
+        with admitted(cell, self.recorder) if self.leading else nullcontext():
+            running = CellRun(cell, cell_folder(self.folder, cell.id), self.recorder)
+            try:
+                yield running
+            finally:
+                running.finish()
 
     def close(self) -> None:
         """Close the records."""

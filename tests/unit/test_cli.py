@@ -99,7 +99,14 @@ def test_bad_options_are_usage_errors() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("value", ["0", "-1", "many", ""])
+def test_a_wrong_number_of_slots(value: str, tmp_path: Path) -> None:
+    assert_one_line(
+        halpmc("run", str(DEMO), f"--jobs={value}", "--runs-dir", str(tmp_path)), 2, "--jobs", "auto"
+    )
+
+
 def test_every_schema_prints() -> None:
-    for name in ("records", "summary", "probe", "matrix", "protocol"):
+    for name in ("records", "summary", "probe", "doctor", "matrix", "protocol"):
         assert halpmc("schema", name).returncode == 0
     assert_one_line(halpmc("schema", "nope"), 2, "nope", "summary")

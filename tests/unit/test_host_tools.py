@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from harness.config.models import Arch
-from harness.errors import QemuError, ToolMissing
+from harness.errors import InfrastructureError, QemuError, ToolMissing
 from harness.host import tools
-from harness.host.tools import host_facts, qemu_binary, qemu_version, require_tool
+from harness.host.tools import host_facts, qemu_binary, qemu_version, require_tool, tool_version
 
 
 @pytest.fixture
@@ -85,6 +85,28 @@ def test_a_file_that_is_no_program(only_path: Path) -> None:
     broken.chmod(0o755)
     with pytest.raises(QemuError, match="does not run: Exec format error"):
         qemu_version(Arch.X86_64)
+
+
+@pytest.mark.parametrize(
+    ("script", "version"),
+    [
+        ("echo 'cpio (GNU cpio) 2.13'; echo more", "cpio (GNU cpio) 2.13"),
+        ("echo; echo 'kmod version 30' >&2", "kmod version 30"),
+        ("echo 'no such option'; exit 1", ""),
+    ],
+)
+def test_the_version_of_any_tool(only_path: Path, script: str, version: str) -> None:
+    assert tool_version(install(only_path, "tool", script)) == version
+
+
+def test_a_tool_that_cannot_tell_its_version_is_not_started(only_path: Path) -> None:
+    assert tool_version(only_path / "ssh-keygen") == ""
+
+
+def test_a_tool_that_does_not_run_names_its_package(only_path: Path) -> None:
+    with pytest.raises(InfrastructureError, match="does not run") as caught:
+        tool_version(only_path / "mformat")
+    assert "mtools" in caught.value.remedy
 
 
 def test_facts_name_a_missing_emulator_and_are_all_text(only_path: Path) -> None:

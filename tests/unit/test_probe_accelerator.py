@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from harness.config.models import Accel, Arch
 from harness.errors import DeadlineExceeded, InfrastructureError, ProtocolError, QemuError
 from harness.probe import accelerator
-from harness.probe.accelerator import choose_accelerator
+from harness.probe.accelerator import choose_accelerator, forget_proofs
 from harness.probe.models import PmuVerdict, ProbeAnswer
 
 ANSWER = ProbeAnswer(
@@ -133,6 +135,31 @@ def test_without_the_device(host: Host) -> None:
 def test_a_device_that_does_not_open(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accelerator, "KVM_DEVICE", host.cache.parent)  # a folder cannot be opened for writing
     assert "does not open (Is a directory)" in choose_accelerator(Accel.AUTO, Arch.X86_64, "q35").reason
+
+
+def test_a_device_that_this_user_may_not_open(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def refuse(path: str | Path, flags: int, *more: int) -> int:
+        if path == host.device:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, flags, *more)
+
+    monkeypatch.setattr(os, "open", refuse)  # root may open everything
+    choice = choose_accelerator(Accel.AUTO, Arch.X86_64, "q35")
+    assert choice.accel is Accel.TCG
+    assert "this user may not open" in choice.reason
+    assert "group kvm" in choice.remedy
+    assert host.runs == []
+
+
+def test_proofs_can_be_forgotten(host: Host) -> None:
+    host.outcome = fails(DeadlineExceeded("PMU probe", 4.0))
+    assert choose_accelerator(Accel.AUTO, Arch.X86_64, "q35").accel is Accel.TCG
+    host.outcome = lambda: ANSWER
+    forget_proofs()
+    assert choose_accelerator(Accel.AUTO, Arch.X86_64, "q35").accel is Accel.KVM
+    assert len(host.runs) == 2
 
 
 def test_a_foreign_architecture(host: Host) -> None:
