@@ -135,7 +135,7 @@ def replay(
     command += [f"--halpmc-replay={cell_dir.absolute()}", f"--halpmc-runs-dir={runs_dir.absolute()}"]
     if test:
         command += ["-k", " or ".join(test)]
-    os.execv(command[0], command)  # pytest takes this process's place: its signals, its exit status
+    os.execv(command[0], command)  # noqa: S606 - pytest takes this process's place: its signals, its exit status
 
 
 @app.command()

@@ -142,3 +142,30 @@ def test_an_interrupted_run_stops_its_vm_and_says_so(
     assert process.wait(30) == 130
     assert all_gone(below, 5.0)
     assert summarize(folder).exit_code == 3
+
+
+def test_a_cell_is_replayed_from_its_folder(
+    write_matrix: WriteMatrix, run_matrix: RunMatrix, tmp_path: Path
+) -> None:
+    """With the same settings, of which the defect is one; only the test that is asked for, and the plan says so."""
+    matrix = write_matrix(
+        "include:\n  - {id: broken, guest: embedded, cpu: Nehalem, pmu: off, defect: double-free-accepted}\n"
+    )
+    assert run_matrix(matrix)[0] == 1
+    (folder,) = (tmp_path / "runs").iterdir()
+    again = tmp_path / "again"
+    done = subprocess.run(
+        [
+            *(*HALPMC, "replay", str(folder / "cells" / "broken"), "--runs-dir", str(again)),
+            *("--test", "second_free"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    (replayed,) = again.iterdir()
+    summary = summarize(replayed)
+    assert (summary.partial, summary.planned, summary.recorded) == (True, 1, 1)
+    assert failing(summary, "broken") == {"FREE-2"}
