@@ -147,6 +147,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     own = [str(mark.args[0]) for mark in metafunc.definition.iter_markers("parametrize") if mark.args]
     if "cell" not in metafunc.fixturenames or any("cell" in names.split(",") for names in own):
         return
+    if "cell" in metafunc._arg2fixturedefs:  # somebody's own fixture of that name
+        return
     plugin = metafunc.config.pluginmanager.get_plugin(PLUGIN_NAME)
     if not isinstance(plugin, CellPlugin):
         raise pytest.UsageError(

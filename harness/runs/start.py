@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from harness.caching import cached, content_hash
@@ -19,6 +19,7 @@ from harness.imaging.store import GuestImage, find_guest, verify
 from harness.runs.guest import Guest
 from harness.vm.machine import Machine, run_script
 from harness.vm.phases import Phases
+from harness.vm.screens import ScreenRing
 from harness.vm.state import Mechanism
 from harness.vm.template import Template, make_template, template_digest
 from harness.vm.vm import Vm
@@ -156,16 +157,18 @@ class GuestStarter:
         """Boot, make ready and save, in this folder instead of the cache."""
 
         def ready(vm: Vm) -> None:
-            with self._watched(vm):
+            with self._watched(vm, folder):
                 self._ready(vm, folder)
 
         make_template(self.machine(folder), folder, ready, mechanism)
 
     @contextmanager
-    def _watched(self, vm: Vm) -> Generator[None, None, None]:
-        """Let the fault be looked at while the VM still stands."""
+    def _watched(self, vm: Vm, folder: Path) -> Generator[None, None, None]:
+        """Keep the last screens of a guest that has one, and let a fault be looked at while the VM still stands."""
+        screens = ScreenRing(vm.qmp, folder / "screens") if self._machine.has_display else nullcontext()
         try:
-            yield
+            with screens:
+                yield
         except HalpmcError as error:
             self.on_fault(vm, error)
             raise
@@ -199,7 +202,7 @@ class GuestStarter:
         with ExitStack() as stack:
             with phases("vm"):
                 vm = stack.enter_context(self.vm(folder))
-            stack.enter_context(self._watched(vm))
+            stack.enter_context(self._watched(vm, folder))
             if self.isolated:
                 with phases("client"):
                     session = stack.enter_context(self.join(vm, folder))

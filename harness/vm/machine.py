@@ -16,6 +16,10 @@ from harness.errors import EXIT_USAGE
 #: same. A consequence: migration URIs of the kind `exec:` do not work.
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 DEFAULT_HUMAN_PORT = 2222
+#: QEMU's devices that draw a screen.
+DISPLAYS = frozenset(
+    ["VGA", "bochs-display", "cirrus-vga", "qxl-vga", "ramfb", "virtio-gpu-pci", "virtio-vga", "vmware-svga"]
+)
 _PORT_MARK = "\0"  # cannot occur in an argument, so it marks where the script puts its own port
 
 
@@ -63,6 +67,11 @@ class Machine(Model):
         if accel is Accel.AUTO:
             raise ValueError("the accelerator must be decided before a machine is described")
         return accel
+
+    @property
+    def has_display(self) -> bool:
+        """Whether there is a screen to look at."""
+        return any(device.split(",", maxsplit=1)[0] in DISPLAYS for device in self.devices)
 
     @property
     def program(self) -> str:
