@@ -21,12 +21,14 @@ from harness.vm.machine import Machine, run_script
 from harness.vm.phases import Phases
 from harness.vm.screens import ScreenRing
 from harness.vm.state import Mechanism
-from harness.vm.template import Template, make_template, template_digest
+from harness.vm.template import Template, make_template, prune, template_digest
 from harness.vm.vm import Vm
 
 MIB = 1 << 20
 READY_S = 300.0
 LANE_S = 30.0
+#: What the cache may hold of templates when a new one is made; the ones used least recently go.
+TEMPLATES_BYTES = 8 << 30
 
 
 class GuestStarter:
@@ -144,6 +146,7 @@ class GuestStarter:
 
         def make(scratch: Path) -> None:
             verify(self.image)
+            prune(scratch.parent, TEMPLATES_BYTES)
             try:
                 self.make_template(scratch, mechanism)
             except HalpmcError:

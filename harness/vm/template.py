@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ from harness.vm.vm import Vm
 QUIET_S = 30.0
 CREATE_S = 30.0
 MANIFEST = "template.json"
+BLOCK = 512  # what st_blocks counts (stat(2))
 RAM, STREAM, DISK, OVERLAY = "ram", "state", "disk.qcow2", "overlay.qcow2"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -58,6 +60,7 @@ class Template:
         except (OSError, ValidationError) as error:
             raise InfrastructureError(f"the template in {folder} cannot be used: {error}") from None
         self.mechanism = manifest.mechanism
+        os.utime(folder)  # its last use
 
     @property
     def saved(self) -> SavedState:
@@ -132,6 +135,24 @@ def make_template(
     files |= {name: _stored(folder / name, hashed=False) for name in large}
     manifest = TemplateManifest(mechanism=mechanism, files=files)
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+
+
+def prune(templates: Path, limit_bytes: int) -> list[Path]:
+    """Remove the templates that were used least recently until the rest fits the limit; returns the removed ones.
+
+    Somebody who is about to start from one of them finds it changed, and makes it anew.
+    """
+    by_use = sorted(
+        ((path.stat().st_mtime_ns, path) for path in templates.iterdir() if (path / MANIFEST).is_file()),
+        reverse=True,
+    )
+    removed, total = [], 0
+    for _, path in by_use:
+        total += sum(file.stat().st_blocks * BLOCK for file in path.iterdir())
+        if total > limit_bytes:
+            shutil.rmtree(path, ignore_errors=True)
+            removed.append(path)
+    return removed
 
 
 def _stored(path: Path, *, hashed: bool) -> StoredFile:

@@ -13,7 +13,17 @@ from harness.deadlines import Deadline, wait_for
 from harness.errors import InfrastructureError
 from harness.vm.machine import Machine
 from harness.vm.state import Mechanism, copy_sparse
-from harness.vm.template import DISK, MANIFEST, OVERLAY, RAM, STREAM, Template, make_template, template_digest
+from harness.vm.template import (
+    DISK,
+    MANIFEST,
+    OVERLAY,
+    RAM,
+    STREAM,
+    Template,
+    make_template,
+    prune,
+    template_digest,
+)
 from harness.vm.vm import Vm
 
 # Reads a byte from COM2, answers it and a number that counts up with every byte ever answered:
@@ -200,3 +210,18 @@ def test_holes_stay_holes(tmp_path: Path) -> None:
     assert target.stat().st_size == 64 << 20
     assert target.stat().st_blocks * 512 < 2 << 20
     assert source.read_bytes() == target.read_bytes()
+
+
+def test_the_least_recently_used_templates_go(tmp_path: Path) -> None:
+    folders = []
+    for number in range(4):
+        (home := tmp_path / str(number)).mkdir()
+        folder = _written(home).rename(tmp_path / f"template-{number}")
+        (folder / "ram").write_bytes(bytes(range(256)) * 4096)
+        os.utime(folder, ns=(number, number))
+        folders.append(folder)
+    (tmp_path / ".lock").touch()
+    size = sum(file.stat().st_blocks * 512 for file in folders[0].iterdir())
+    assert prune(tmp_path, 2 * size) == [folders[1], folders[0]]
+    assert [folder.exists() for folder in folders] == [False, False, True, True]
+    assert prune(tmp_path, 2 * size) == []
