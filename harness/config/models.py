@@ -119,7 +119,10 @@ class GuestTimeouts(Model):
 
 
 class GuestDefinition(Model):
-    """A guest as data (images/guests/NAME.yaml): what it is, which devices it wants, how to get in."""
+    """A guest as data (images/guests/NAME.yaml): what it is, which devices it wants, how to get in.
+
+    A guest whose clock cannot be set has, in a clone, the time of its saved state.
+    """
 
     name: str
     title: str
@@ -134,6 +137,7 @@ class GuestDefinition(Model):
     tcg_cpu_flags: tuple[str, ...] = ()
     ssh: SshLane = SshLane()
     lane: SerialLane | None = None
+    clock_can_be_set: bool = True
     drop_folder: str = r"C:\halpmc"
     service_group: str = "halpmc"
     timeouts: GuestTimeouts = GuestTimeouts()

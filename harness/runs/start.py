@@ -209,14 +209,13 @@ class GuestStarter:
             if self.isolated:
                 with phases("client"):
                     session = stack.enter_context(self.join(vm, folder))
-                    deploy.set_clock(session)
             else:
                 with phases("login"):
                     transport = stack.enter_context(self.connect(vm, folder))
                 with phases("drivers"):
                     session = stack.enter_context(self._deployed(transport, folder))
-                    if self._template is not None:
-                        deploy.set_clock(session)
+            if self._template is not None and self.definition.clock_can_be_set:
+                deploy.set_clock(session)
             if self.definition.hal is HalKind.REFERENCE:
                 deploy.configure_hal(session, self.cell.hal)
             yield Guest(self.cell, self.definition, vm, session, phases.seconds)
@@ -270,6 +269,9 @@ class GuestStarter:
             "guest_title": self.definition.title,
             "hal": "reference HAL (our model of the documentation)" if reference else "system",
             "start": self.how,
+            "clock": "of the saved state"
+            if self._template and not self.definition.clock_can_be_set
+            else "true",
             "isolation": "a pristine clone per test" if self.isolated else "one VM for all tests",
             "image_sha256": image.manifest.disk_sha256,
             "driver_sha256": build.sys.sha256,
