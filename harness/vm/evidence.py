@@ -252,6 +252,9 @@ class _Collector:
     def _events(self, _: float) -> None:
         events = self._vm.qmp.events[-EVENTS:]
         self._bugcheck = next(filter(None, map(bugcheck_of, events)), None)
+        if not events:
+            self._note("QMP events", "there were none")
+            return
         self._text("qmp-events.txt", "\n".join(map(str, events)), f"the last {len(events)} events of QEMU")
 
     # -- files and words ---------------------------------------------------------------------------
