@@ -19,10 +19,11 @@ from harness.config.models import Arch
 from harness.deadlines import Deadline, wait_for
 from harness.dumps.models import VmCore
 from harness.dumps.read import read_dump
-from harness.errors import GuestPanicked, HalpmcError
+from harness.errors import DumpError, GuestPanicked, HalpmcError
 from harness.imaging.store import find_guest
 from harness.vm.evidence import Evidence, collect
 from harness.vm.machine import Machine
+from harness.vm.memory_dump import dump_memory
 from harness.vm.pictures import ppm_to_png, take_ppm, take_screen
 from harness.vm.screens import ScreenRing
 from harness.vm.vm import Vm
@@ -152,6 +153,34 @@ def test_a_guest_that_ended(code: bytes, words: str, status: str, tmp_path: Path
     assert core(tmp_path).cpus == 1
 
 
+def test_a_windows_dump_of_what_is_no_windows(tmp_path: Path) -> None:
+    """QEMU refuses the format that the vmcoreinfo device promises, and the next one is taken."""
+    with started(machine(tmp_path, DEAF_HALT, devices=("vmcoreinfo",)), tmp_path) as vm:
+        at(vm, 0x7C02)
+        path = dump_memory(vm.qmp, vm.machine, tmp_path, limit_mib=4096, timeout_s=RUNNING_S)
+        failed = [event.data.get("error") for event in vm.qmp.events if event.name == "DUMP_COMPLETED"]
+    assert path.name == "vmcore.kdump"
+    assert len(failed) == 2
+    assert str(failed[0]).startswith("win-dump:")
+    assert not (tmp_path / "memory.dmp").exists()
+
+
+def test_a_plain_core(tmp_path: Path) -> None:
+    """The format of last resort, as QEMU really writes it."""
+    with started(machine(tmp_path, HALT, smp=2), tmp_path) as vm:
+        path = tmp_path / "vmcore.elf"
+        vm.execute("dump-guest-memory", paging=False, protocol=f"file:{path}", timeout_s=RUNNING_S)
+    found = read_dump(path)
+    assert isinstance(found, VmCore)
+    assert (found.dump_type, found.cpus) == ("elf", 2)
+    assert found.machine == "i386", "a boot sector runs in 16-bit mode"
+    assert found.physical_end >= 32 << 20
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 4096)
+    with pytest.raises(DumpError, match="truncated"):
+        read_dump(path)
+
+
 def _failed(vm: Vm) -> bool:
     try:
         vm.check()
@@ -181,7 +210,9 @@ def test_a_qemu_that_is_stopped(tmp_path: Path) -> None:
         evidence = gather(vm, tmp_path, hung=True, budget_s=20.0)
     assert evidence.reach == "silent"
     assert "T (stopped)" in evidence.triage
-    assert names(evidence) >= {"process.txt"}
+    report = (tmp_path / "evidence" / "process.txt").read_text().splitlines()
+    assert len(report) > 2
+    assert all("T (stopped)" in line for line in report), "the process, and each of its threads"
     assert "screen.png" not in names(evidence)
     assert vm.ended_by == "SIGKILL"
 

@@ -108,6 +108,13 @@ def test_no_driver_is_blamed_by_a_list_that_is_misread(where: int, value: int, t
     assert "a driver list of a known layout is not in the dump" in triage(dump)
 
 
+@pytest.mark.parametrize("place", [(NT + 8, 0x1000), (0x10000, 0x1000), (NT, 0), (NT, 0x7FFFF000)])
+def test_what_is_no_image_of_the_kernel_is_no_module(place: tuple[int, int], tmp_path: Path) -> None:
+    dump = windows(tmp_path, dump_files.triage((MODULES[0], ("pmctest.sys", *place))))
+    assert dump.modules == ()
+    assert "a driver list of a known layout" in dump.modules_missing
+
+
 SENTENCES = [
     ({}, "pmctest.sys is implicated: parameter 4, the code at fault, is pmctest.sys+0x1234"),
     (
