@@ -14,6 +14,7 @@ from harness.dumps.models import Module
 from harness.errors import DumpError
 
 MAX_MODULES = 4096
+KERNEL_START, PAGE_MASK, MAX_IMAGE = 0xFFFF_0000_0000_0000, 0xFFF, 1 << 30
 MAX_NAME = 512
 #: In KLDR_DATA_TABLE_ENTRY.
 DLL_BASE, SIZE_OF_IMAGE, BASE_NAME = 0x30, 0x40, 0x58
@@ -22,13 +23,18 @@ VALID, UNLOADED, DRIVERS, DRIVER_COUNT, STRINGS = 0x08, 0x18, 0x30, 0x34, 0x38
 VALID_MARKS = (b"TRGD", b"DGRT")
 #: DUMP_DRIVER_ENTRY64: the loader's entry comes after the name's offset; its own size depends on the build.
 LOADER_ENTRY = 8
+KNOWN_LAYOUT = "a driver list of a known layout"
 MIN_STRIDE, MAX_STRIDE = 0x70, 0x400
 #: DUMP_UNLOADED_DRIVERS64, after a count of 8 bytes; the kernel keeps 50.
 UNLOADED_NAME, UNLOADED_START, UNLOADED_END, UNLOADED_STRIDE, MAX_UNLOADED = 0x10, 0x28, 0x30, 0x38, 50
 
 
 def triage_modules(image: Image) -> tuple[Module, ...]:
-    """The drivers that a triage dump lists, and the ones unloaded before. Raises DumpError on a broken list."""
+    """The drivers that a triage dump lists, and the ones unloaded before.
+
+    Raises DumpError when the file is cut short; Absent when the list's layout is not a known one: a wrong guess
+    would name an innocent driver.
+    """
     mark = image.u32(HEADER_SIZE + VALID)
     if image.bytes(mark, 4) not in VALID_MARKS:
         raise DumpError(f"{image.path}: damaged: its end mark is not where its header says")
@@ -37,24 +43,24 @@ def triage_modules(image: Image) -> tuple[Module, ...]:
         return ()
     stride = (strings - start) // count
     if count > MAX_MODULES or not MIN_STRIDE <= stride <= MAX_STRIDE:
-        raise DumpError(f"{image.path}: damaged: its list of {count} drivers is none")
+        raise Absent(KNOWN_LAYOUT)
     loaded = [_triage_module(image, start + n * stride) for n in range(count)]
     return (*loaded, *_unloaded(image))
 
 
 def _triage_module(image: Image, entry: int) -> Module:
-    return Module(
-        name=_dump_string(image, image.u32(entry)),
-        base=image.u64(entry + LOADER_ENTRY + DLL_BASE),
-        size=image.u32(entry + LOADER_ENTRY + SIZE_OF_IMAGE),
-    )
+    base = image.u64(entry + LOADER_ENTRY + DLL_BASE)
+    size = image.u32(entry + LOADER_ENTRY + SIZE_OF_IMAGE)
+    if base < KERNEL_START or base & PAGE_MASK or not 0 < size <= MAX_IMAGE:
+        raise Absent(KNOWN_LAYOUT)
+    return Module(name=_dump_string(image, image.u32(entry)), base=base, size=size)
 
 
 def _dump_string(image: Image, offset: int) -> str:
     """A DUMP_STRING: its length, UTF-16 text, a zero. Builds disagree whether the length counts units or bytes."""
-    length = image.u32(offset)
+    length = image.u32(offset) if offset <= len(image) - 4 else 0
     if not 0 < length <= MAX_NAME:
-        raise DumpError(f"{image.path}: damaged: a driver's name has {length} characters")
+        raise Absent(KNOWN_LAYOUT)
     return _text(image.bytes(offset + 4, min(2 * length, len(image) - offset - 4)))
 
 
@@ -90,19 +96,23 @@ def kernel_modules(image: Image, header: Header) -> tuple[Module, ...]:
 
 def modules(image: Image, header: Header) -> tuple[tuple[Module, ...], str]:
     """The modules, or the reason why there are none. Raises DumpError when the dump is broken."""
-    if header.dump_type == TRIAGE:
-        found = triage_modules(image)
-        return found, "" if found else "this triage dump lists no modules"
+    try:
+        if header.dump_type == TRIAGE:
+            found = triage_modules(image)
+            return found, "" if found else "this triage dump lists no modules"
+        return _from_memory(image, header)
+    except Absent as absent:
+        return (), f"the module list cannot be read: {absent} is not in the dump"
+
+
+def _from_memory(image: Image, header: Header) -> tuple[tuple[Module, ...], str]:
     if image.bytes(HEADER_SIZE, 8)[4:] == b"RDMP":
         return (), "a debugger wrote this dump; its pages are not read here"
     if header.machine != "x86_64":
         return (), f"page tables of {header.machine} are not read here"
     if header.module_list in (0, UNSET64):
         return (), "the dump does not say where its module list is"
-    try:
-        return kernel_modules(image, header), ""
-    except Absent as absent:
-        return (), f"the module list cannot be read: {absent} is not in the dump"
+    return kernel_modules(image, header), ""
 
 
 def _text(utf16: bytes) -> str:

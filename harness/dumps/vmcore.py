@@ -15,7 +15,8 @@ FLATTENED_MAGIC = b"makedumpfile\0"
 #: A flattened file is 4 KiB of header, then records: offset and size (big-endian, 64 bits), data.
 FLATTENED_START = 4096 + 16
 FLATTENED_END = b"\xff" * 16
-ELF_MACHINES = {62: "x86_64", 183: "aarch64"}
+#: QEMU names i386 when the guest is not (or not yet) in 64-bit mode.
+ELF_MACHINES = {3: "i386", 62: "x86_64", 183: "aarch64"}
 CORE, PT_LOAD, PT_NOTE, NT_PRSTATUS, ELF64_LITTLE = 4, 1, 4, 1, b"\x02\x01"
 PROGRAM_HEADER_SIZE, MANY_HEADERS, SECTION_INFO = 56, 0xFFFF, 44
 #: In the disk dump header.
@@ -49,7 +50,9 @@ def read_elf(image: Image) -> VmCore:
         raise DumpError(f"{image.path}: an ELF file that is no core dump")
     machine = image.u16(18)
     if machine not in ELF_MACHINES:
-        raise DumpError(f"{image.path}: an ELF core of machine {machine}; only x86_64 and aarch64 are read")
+        raise DumpError(
+            f"{image.path}: an ELF core of machine {machine}; only those of x86 and aarch64 are read"
+        )
     count = image.u16(56)
     if count == MANY_HEADERS:  # the true number is then in the first section header
         count = image.u32(image.u64(40) + SECTION_INFO)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.config.models import Model
-from harness.deadlines import Deadline, wait_for
+from harness.deadlines import Deadline, timeout_factor, wait_for
 from harness.dumps.bugchecks import Bugcheck
 from harness.dumps.read import read_dump
 from harness.dumps.triage import triage as dump_triage
@@ -58,7 +58,7 @@ class Evidence(Model):
 
     `reach` says how far the harness came: QEMU answers, is silent, or is gone. `status` is QEMU's own word for the
     machine's state, empty when it did not answer. `bugcheck` is what Windows told QEMU, also in answer to an NMI.
-    Times in seconds.
+    Times in seconds, the budget as scaled.
     """
 
     triage: str
@@ -153,7 +153,7 @@ class _Collector:
             bugcheck=self._bugcheck,
             files=tuple(self._files),
             notes=tuple(self._notes),
-            budget_s=self._budget_s,
+            budget_s=self._budget_s * timeout_factor(),
             seconds=round(self._budget.elapsed(), 3),
         )
         (self._folder / INDEX).write_text(json.dumps(evidence.model_dump(mode="json"), indent=2) + "\n")
@@ -252,6 +252,9 @@ class _Collector:
     def _events(self, _: float) -> None:
         events = self._vm.qmp.events[-EVENTS:]
         self._bugcheck = next(filter(None, map(bugcheck_of, events)), None)
+        if not events:
+            self._note("QMP events", "there were none")
+            return
         self._text("qmp-events.txt", "\n".join(map(str, events)), f"the last {len(events)} events of QEMU")
 
     # -- files and words ---------------------------------------------------------------------------

@@ -15,49 +15,36 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.config.models import Accel, Arch
+from harness.config.models import Arch
 from harness.deadlines import Deadline, wait_for
 from harness.dumps.models import VmCore
 from harness.dumps.read import read_dump
-from harness.errors import GuestPanicked, HalpmcError
-from harness.guest.ssh import SshTransport
+from harness.errors import DumpError, GuestPanicked, HalpmcError
 from harness.imaging.store import find_guest
 from harness.vm.evidence import Evidence, collect
 from harness.vm.machine import Machine
+from harness.vm.memory_dump import dump_memory
 from harness.vm.pictures import ppm_to_png, take_ppm, take_screen
 from harness.vm.screens import ScreenRing
 from harness.vm.vm import Vm
+from tests.system import test_vm
+from tests.system.test_embedded_image import booted
+from tests.system.test_vm import HALT, PANIC, RESET
 
 BUDGET_S = 60.0
 RUNNING_S = 60.0
-HALT = bytes.fromhex("f4ebfd")
 DEAF_HALT = bytes.fromhex("fa") + HALT  # cli; hlt: only an NMI wakes it
 SPIN = bytes.fromhex("faebfe")  # cli; jmp to itself
-PANIC = bytes.fromhex("ba0505b001ee") + HALT  # out 0x505, 1: pvpanic's "the kernel panicked"
-RESET = bytes.fromhex("b0fee664") + HALT
-#: xor ax,ax; mov ds,ax; mov word [8],0x7c20; mov [10],ax: an NMI goes to 0x7c20, which panics as above.
+#: xor ax,ax; mov ds,ax; mov word [8],0x7c20; mov [10],ax: an NMI goes to 0x7c20, which panics.
 PANIC_ON_NMI = (bytes.fromhex("31c08ed8c7060800207ca30a00") + DEAF_HALT).ljust(0x20, b"\x90") + PANIC
 #: mov ax,0xb800; mov es,ax; sti; then for ever: hlt (until the timer ticks); inc byte [es:0]: a changing character.
 FLICKER = bytes.fromhex("b800b88ec0fb") + bytes.fromhex("f426fe060000ebf8")
 
 
 def machine(folder: Path, code: bytes, **changes: object) -> Machine:
-    disk = folder / "boot.img"
-    disk.write_bytes(code.ljust(510, b"\0") + b"\x55\xaa" + bytes(1 << 20))
-    values: dict[str, object] = {
-        "arch": Arch.X86_64,
-        "accel": Accel.TCG,
-        "machine": "q35",
-        "cpu": "qemu64",
-        "memory_mib": 64,
-        "disk": disk,
-        "disk_format": "raw",
-        "net_device": None,
-        "panic_device": "pvpanic",
-        "devices": ("VGA",),
-        "serial_log": folder / "serial.log",
-    }
-    return Machine.model_validate(values | changes)
+    """A machine with a screen that boots these few bytes."""
+    values = {"net_device": None, "panic_device": "pvpanic", "devices": ("VGA",)}
+    return test_vm.machine(folder, code, **(values | changes))
 
 
 @contextmanager
@@ -81,7 +68,7 @@ def at(vm: Vm, *places: int) -> None:
 
 def gather(vm: Vm, folder: Path, *, hung: bool = False, budget_s: float = BUDGET_S) -> Evidence:
     evidence = collect(vm, folder / "evidence", budget_s, hung=hung)
-    assert evidence.seconds < budget_s
+    assert evidence.seconds < evidence.budget_s
     for file in evidence.files:
         assert (folder / "evidence" / file.name).stat().st_size == file.size > 0
     return evidence
@@ -136,7 +123,7 @@ def test_a_guest_that_hangs(code: bytes, ips: tuple[int, ...], words: str, tmp_p
     assert "HLT=" in (tmp_path / "evidence" / "registers.txt").read_text()
     dump = core(tmp_path)
     assert (dump.machine, dump.cpus) == ("x86_64", 1)
-    assert dump.physical_end >= 64 << 20
+    assert dump.physical_end >= 32 << 20
 
 
 def test_a_hanging_guest_that_answers_an_nmi(tmp_path: Path) -> None:
@@ -164,6 +151,34 @@ def test_a_guest_that_ended(code: bytes, words: str, status: str, tmp_path: Path
     assert evidence.status == status
     assert "NMI" not in evidence.triage
     assert core(tmp_path).cpus == 1
+
+
+def test_a_windows_dump_of_what_is_no_windows(tmp_path: Path) -> None:
+    """QEMU refuses the format that the vmcoreinfo device promises, and the next one is taken."""
+    with started(machine(tmp_path, DEAF_HALT, devices=("vmcoreinfo",)), tmp_path) as vm:
+        at(vm, 0x7C02)
+        path = dump_memory(vm.qmp, vm.machine, tmp_path, limit_mib=4096, timeout_s=RUNNING_S)
+        failed = [event.data.get("error") for event in vm.qmp.events if event.name == "DUMP_COMPLETED"]
+    assert path.name == "vmcore.kdump"
+    assert len(failed) == 2
+    assert str(failed[0]).startswith("win-dump:")
+    assert not (tmp_path / "memory.dmp").exists()
+
+
+def test_a_plain_core(tmp_path: Path) -> None:
+    """The format of last resort, as QEMU really writes it."""
+    with started(machine(tmp_path, HALT, smp=2), tmp_path) as vm:
+        path = tmp_path / "vmcore.elf"
+        vm.execute("dump-guest-memory", paging=False, protocol=f"file:{path}", timeout_s=RUNNING_S)
+    found = read_dump(path)
+    assert isinstance(found, VmCore)
+    assert (found.dump_type, found.cpus) == ("elf", 2)
+    assert found.machine == "i386", "a boot sector runs in 16-bit mode"
+    assert found.physical_end >= 32 << 20
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 4096)
+    with pytest.raises(DumpError, match="truncated"):
+        read_dump(path)
 
 
 def _failed(vm: Vm) -> bool:
@@ -195,7 +210,9 @@ def test_a_qemu_that_is_stopped(tmp_path: Path) -> None:
         evidence = gather(vm, tmp_path, hung=True, budget_s=20.0)
     assert evidence.reach == "silent"
     assert "T (stopped)" in evidence.triage
-    assert names(evidence) >= {"process.txt"}
+    report = (tmp_path / "evidence" / "process.txt").read_text().splitlines()
+    assert len(report) > 2
+    assert all("T (stopped)" in line for line in report), "the process, and each of its threads"
     assert "screen.png" not in names(evidence)
     assert vm.ended_by == "SIGKILL"
 
@@ -258,29 +275,15 @@ def test_the_ring_of_screens(tmp_path: Path) -> None:
 
 def test_the_embedded_guest_panics(tmp_path: Path) -> None:
     """A real kernel: it answers an NMI on its console, panics through pvpanic, and its memory is dumped."""
-    image = find_guest("embedded")
-    definition = image.definition
-    described = Machine(
-        arch=definition.arch,
-        accel=Accel.TCG,
-        machine=definition.machine,
-        cpu=",".join(("Nehalem", *definition.tcg_cpu_flags)),
-        smp=2,
-        memory_mib=512,
-        disk=image.disk,
-        disk_device=definition.disk_device,
-        net_device=definition.net_device,
-        devices=definition.devices,
-        serial_log=tmp_path / "serial.log",
-    )
-    with started(described, tmp_path) as vm:
-        login = ("127.0.0.1", vm.ssh_port, definition.ssh.user, image.key, image.host_key)
-        with SshTransport.connect(*login, check=vm.check) as ssh, pytest.raises(GuestPanicked):
-            alive = collect(vm, tmp_path / "alive", 20.0, hung=True, dump_limit_mib=0)
-            assert "after an NMI it wrote to its serial port" in alive.triage
-            assert "NMI received" in (tmp_path / "serial.log").read_text()
-            ssh.exec(r"echo c> Z:\proc\sysrq-trigger", timeout_s=120.0)
+    with booted(find_guest("embedded"), tmp_path) as guest:
+        vm, pid = guest.vm, guest.vm.process.pid
+        alive = collect(vm, tmp_path / "alive", 20.0, hung=True, dump_limit_mib=0)
+        assert "after an NMI it wrote to its serial port" in alive.triage
+        assert "NMI received" in guest.serial.read_text()
+        with pytest.raises(GuestPanicked):
+            guest.cmd(r"echo c> Z:\proc\sysrq-trigger")
         evidence = gather(vm, tmp_path)
+    assert not psutil.pid_exists(pid)
     assert evidence.triage.startswith("the guest's kernel panicked")
     assert "panic" in (tmp_path / "evidence" / "serial-tail.log").read_text().lower()
     dump = core(tmp_path)

@@ -95,6 +95,26 @@ def test_no_modules_is_no_error_but_says_why(tmp_path: Path) -> None:
         assert "cannot be said" in triage(dump)
 
 
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [(0x34, 2), (0x34, 5), (0x34, 0xFFFFFFFF), (0x38, 0), (0x30, 0x2000)],
+    ids=["fewer", "more", "absurd", "no names", "elsewhere"],
+)
+def test_no_driver_is_blamed_by_a_list_that_is_misread(where: int, value: int, tmp_path: Path) -> None:
+    data = bytearray(dump_files.triage())
+    dump_files.put(data, 0x2000 + where, "I", value)
+    dump = windows(tmp_path, bytes(data))
+    assert dump.modules == ()
+    assert "a driver list of a known layout is not in the dump" in triage(dump)
+
+
+@pytest.mark.parametrize("place", [(NT + 8, 0x1000), (0x10000, 0x1000), (NT, 0), (NT, 0x7FFFF000)])
+def test_what_is_no_image_of_the_kernel_is_no_module(place: tuple[int, int], tmp_path: Path) -> None:
+    dump = windows(tmp_path, dump_files.triage((MODULES[0], ("pmctest.sys", *place))))
+    assert dump.modules == ()
+    assert "a driver list of a known layout" in dump.modules_missing
+
+
 SENTENCES = [
     ({}, "pmctest.sys is implicated: parameter 4, the code at fault, is pmctest.sys+0x1234"),
     (

@@ -26,6 +26,7 @@ from tests.unit.test_vm_scripted import RUNNING, MakeVm, happened
 
 scripted = test_vm_scripted.scripted
 
+SLACK_S = 2.0  # what a busy host may add to the budget: writing small files, and coming to its turn
 OK: dict[str, Any] = {"return": {}}
 NO_DISPLAY = {"error": {"class": "GenericError", "desc": "There is no console to take a screendump from"}}
 NO_PNG = {"error": {"class": "GenericError", "desc": "Parameter 'format' is unexpected"}}
@@ -47,8 +48,9 @@ def gathered(
 ) -> Evidence:
     """Start a machine with these steps, collect, close it; nothing is left of it."""
     with make(steps) as vm:
-        pid = vm.process.pid
+        pid, start = vm.process.pid, time.monotonic()
         evidence = collect(vm, folder / "evidence", budget, **options)
+        assert time.monotonic() - start < evidence.seconds + SLACK_S, "it took as long as it says"
         vm.process.kill()
     assert not Path(f"/proc/{pid}").exists()
     assert Evidence.model_validate_json((folder / "evidence" / "index.json").read_text()) == evidence
@@ -72,9 +74,7 @@ def notes(evidence: Evidence) -> dict[str, str]:
 
 
 def test_a_machine_in_good_health(scripted: MakeVm, tmp_path: Path) -> None:
-    steps = answer(screendump=OK | {"file": "png"})
-    with scripted([*steps, {"hear": "query-status"}]) as vm:
-        vm.qmp.monitor("info registers -a")
+    with scripted(answer(screendump=OK | {"file": "png"})) as vm:
         evidence = collect(vm, tmp_path / "evidence", 30.0)
         vm.check()
     assert (evidence.reach, evidence.status) == ("answers", "running")
@@ -84,7 +84,8 @@ def test_a_machine_in_good_health(scripted: MakeVm, tmp_path: Path) -> None:
         "registers-later.txt",
         "cpus.json",
         "screen.png",
-    } | ({"qmp-events.txt"} & files(evidence))
+    }
+    assert set(notes(evidence)) == {"end of QEMU's messages", "QMP events"}
     assert evidence.triage == "the guest runs"
 
 
@@ -98,10 +99,8 @@ def test_registers_reach_the_sentence(scripted: MakeVm, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("hung", [False, True])
 def test_a_qemu_that_never_answers(hung: bool, scripted: MakeVm, tmp_path: Path) -> None:
-    start = time.monotonic()
     evidence = gathered(scripted, tmp_path, answer(query_status=None, quit=None), 4.0, hung=hung)
-    assert time.monotonic() - start < 4.0 + 3.0  # and one start and end of a process
-    assert evidence.seconds < 4.0
+    assert evidence.seconds < evidence.budget_s
     assert evidence.reach == "silent"
     assert "QMP" in notes(evidence)
     assert "screen" not in notes(evidence), "what QEMU cannot answer is not even tried"
@@ -126,7 +125,7 @@ def test_silence_in_the_middle(command: str, scripted: MakeVm, tmp_path: Path) -
     silence: Any = [usernet, None] if command == "human-monitor-command" else None
     steps = [{"answer": DUMPABLE | {"screendump": NO_DISPLAY, command: silence}}, *RUNNING]
     evidence = gathered(scripted, tmp_path, steps, 4.0, hung=True)
-    assert evidence.seconds < 4.0 + 2.0
+    assert evidence.seconds < evidence.budget_s + SLACK_S
     assert (evidence.reach, evidence.status) == ("answers", "running")
     assert sum("no answer within" in why for why in notes(evidence).values()) == 1
     later = "QEMU does not answer any more"
@@ -140,7 +139,7 @@ def test_a_dump_that_takes_too_long_is_given_up(scripted: MakeVm, tmp_path: Path
     active = {"return": {"status": "active", "completed": 5 << 20, "total": 9 << 20}}
     steps = [{"answer": DUMPABLE | {"screendump": NO_DISPLAY, "query-dump": active}}, *RUNNING]
     evidence = gathered(scripted, tmp_path, [*steps, {"hear": "inject-nmi"}], 4.0, hung=True)
-    assert evidence.seconds < 4.0 + 2.0
+    assert evidence.seconds < evidence.budget_s + SLACK_S
     assert "last seen: 5 of 9 MiB" in notes(evidence)["memory dump"]
     assert "vmcore.kdump" not in files(evidence), "half a dump is none"
 
@@ -244,7 +243,7 @@ def test_what_happened_before_the_nmi_is_no_answer_to_it(scripted: MakeVm, tmp_p
 
 
 def test_a_qemu_that_is_gone(scripted: MakeVm, tmp_path: Path) -> None:
-    with scripted([*RUNNING, {"stderr": "qemu: assertion failed"}]) as vm:
+    with scripted([{"stderr": "qemu: assertion failed"}, *RUNNING]) as vm:
         os.kill(vm.process.pid, signal.SIGKILL)
         assert vm.process.wait(10)
         evidence = collect(vm, tmp_path / "evidence", 30.0, hung=True)
