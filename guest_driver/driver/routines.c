@@ -29,6 +29,11 @@ void resolve_routines(void)
 	routines.processor_count = resolve(L"KeQueryActiveProcessorCountEx");
 	routines.current_irql = resolve(L"KeGetCurrentIrql");
 	routines.performance_counter = resolve(L"KeQueryPerformanceCounter");
+	routines.raise_irql = resolve(L"KfRaiseIrql");
+	routines.raise_to_dispatch = resolve(L"KeRaiseIrqlToDpcLevel");
+	routines.lower_irql = resolve(L"KeLowerIrql");
+	routines.image_of = resolve(L"RtlPcToFileHeader");
+	routines.group_count = resolve(L"KeQueryActiveGroupCount");
 	routines.yield = resolve(L"ZwYieldExecution");
 	routines.open_object = resolve(L"ObOpenObjectByPointer");
 	routines.set_security = resolve(L"ZwSetSecurityObject");
@@ -38,4 +43,18 @@ void resolve_routines(void)
 	shared_layout = version.dwBuildNumber >= COUNTER_SHARED_BUILD;
 	if (version.dwMajorVersion > 6 || (version.dwMajorVersion == 6 && version.dwMinorVersion >= 2))
 		pool_kind = NonPagedPoolNx;
+}
+
+/* Only addresses are compared: no list of modules is walked, and nothing is read from an image. */
+enum pmctest_image routines_image(void)
+{
+	PVOID kernel = NULL, image = NULL, known = resolve(L"ExAllocatePoolWithTag");
+
+	if (routines.image_of == NULL || routines.allocate == NULL || known == NULL)
+		return PMCTEST_IMAGE_UNKNOWN;
+	routines.image_of(known, &kernel);
+	routines.image_of((PVOID)(ULONG_PTR)routines.allocate, &image);
+	if (kernel == NULL || image == NULL)
+		return PMCTEST_IMAGE_UNKNOWN;
+	return image == kernel ? PMCTEST_IMAGE_KERNEL : PMCTEST_IMAGE_OTHER;
 }
