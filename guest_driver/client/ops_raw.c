@@ -107,14 +107,15 @@ static uint64_t run_row(HANDLE device, const struct row *row, uint8_t *input, ui
 
 	for (uint32_t i = 0; i < row->repeat; i++) {
 		DWORD returned = 0;
-		uint64_t start;
+		uint64_t start, took;
 		BOOL done;
 
 		random_bytes(row->seed + i, input + row->prefix, row->random);
 		start = ticks();
 		done = DeviceIoControl(device, row->code, input, row->prefix + row->random, output, row->output, &returned, NULL);
 		tally(results, done ? 0 : GetLastError());
-		longest = max(longest, ticks() - start);
+		took = ticks() - start;
+		longest = max(longest, took);
 	}
 	return longest;
 }
@@ -148,10 +149,12 @@ void op_ioctl_raw(struct exchange *exchange)
 	while (json_next(list, &cursor, &key, &item)) {
 		struct tally results = { 0 };
 		struct row row = read_row(exchange, item, input);
+		uint64_t took;
 
 		if (failed(exchange))
 			return;
-		longest = max(longest, run_row(device, &row, input, output, &results));
+		took = run_row(device, &row, input, output, &results);
+		longest = max(longest, took);
 		put_tally(&exchange->out, &results);
 	}
 	json_close(&exchange->out, ']');

@@ -40,11 +40,10 @@ struct routines {
 
 extern struct routines routines; /* written in DriverEntry only, with the same values by every instance */
 extern BOOLEAN shared_layout;    /* this system reads resource lists in the layout of 1903 and later */
+extern enum pmctest_image routines_image; /* that holds the routine which allocates */
 extern POOL_TYPE pool_kind;      /* NonPagedPoolNx exists since Windows 8 */
 
 void resolve_routines(void);
-/* The image that holds the routine which allocates. */
-enum pmctest_image routines_image(void);
 
 /* One loaded instance: the device extension. */
 struct instance {

@@ -26,7 +26,7 @@ NTSTATUS request_info(struct request *request)
 		.shared_layout = shared_layout,
 		.destructive = request->instance->destructive,
 		.understood = pmu_understood(&pmu) != 0,
-		.image = (UCHAR)routines_image(),
+		.image = (UCHAR)routines_image,
 		.groups = routines.group_count != NULL ? routines.group_count() : 1,
 		.pmu_interface = pmu.interface,
 		.pmu_version = pmu.version,

@@ -4,6 +4,7 @@
 
 struct routines routines;
 BOOLEAN shared_layout;
+enum pmctest_image routines_image;
 POOL_TYPE pool_kind = NonPagedPool;
 
 static void *resolve(PCWSTR name)
@@ -12,6 +13,20 @@ static void *resolve(PCWSTR name)
 
 	RtlInitUnicodeString(&text, name);
 	return MmGetSystemRoutineAddress(&text);
+}
+
+/* Only addresses are compared: no list of modules is walked, and nothing is read from an image. */
+static enum pmctest_image find_image(void)
+{
+	PVOID kernel = NULL, image = NULL, known = resolve(L"ExAllocatePoolWithTag");
+
+	if (routines.image_of == NULL || routines.allocate == NULL || known == NULL)
+		return PMCTEST_IMAGE_UNKNOWN;
+	routines.image_of(known, &kernel);
+	routines.image_of((PVOID)(ULONG_PTR)routines.allocate, &image);
+	if (kernel == NULL || image == NULL)
+		return PMCTEST_IMAGE_UNKNOWN;
+	return image == kernel ? PMCTEST_IMAGE_KERNEL : PMCTEST_IMAGE_OTHER;
 }
 
 void resolve_routines(void)
@@ -38,23 +53,10 @@ void resolve_routines(void)
 	routines.open_object = resolve(L"ObOpenObjectByPointer");
 	routines.set_security = resolve(L"ZwSetSecurityObject");
 
+	routines_image = find_image();
 	if (!NT_SUCCESS(RtlGetVersion(&version)))
 		return;
 	shared_layout = version.dwBuildNumber >= COUNTER_SHARED_BUILD;
 	if (version.dwMajorVersion > 6 || (version.dwMajorVersion == 6 && version.dwMinorVersion >= 2))
 		pool_kind = NonPagedPoolNx;
-}
-
-/* Only addresses are compared: no list of modules is walked, and nothing is read from an image. */
-enum pmctest_image routines_image(void)
-{
-	PVOID kernel = NULL, image = NULL, known = resolve(L"ExAllocatePoolWithTag");
-
-	if (routines.image_of == NULL || routines.allocate == NULL || known == NULL)
-		return PMCTEST_IMAGE_UNKNOWN;
-	routines.image_of(known, &kernel);
-	routines.image_of((PVOID)(ULONG_PTR)routines.allocate, &image);
-	if (kernel == NULL || image == NULL)
-		return PMCTEST_IMAGE_UNKNOWN;
-	return image == kernel ? PMCTEST_IMAGE_KERNEL : PMCTEST_IMAGE_OTHER;
 }
