@@ -1,4 +1,4 @@
-"""What the real driver in the embedded guest says of counters, and what it refuses. Nothing counts: TCG has no x86 PMU."""
+"""What the real driver in the embedded guest says of counters, and what it refuses. TCG has no x86 PMU to count by."""
 
 from __future__ import annotations
 
