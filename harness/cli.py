@@ -154,6 +154,41 @@ def driver_build(
             print(f"{name:14} {file.sha256[:16]}  {file.path}")
 
 
+@driver_app.command("deploy")
+def driver_deploy(
+    file: Annotated[Path, typer.Argument(help="a kernel driver (.sys) of your own")],
+    guest: Annotated[str, typer.Option(help="guest to load it into")] = "embedded",
+    service: Annotated[str | None, typer.Option(help="name of its service (default: the file's)")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
+) -> None:
+    """Load any driver into a guest, see whether it starts and stops, and leave nothing."""
+    import tempfile
+
+    from harness.runs.own_driver import own_guest
+
+    with (
+        tempfile.TemporaryDirectory(prefix="halpmc-") as folder,
+        own_guest(guest, Path(folder), say=say) as g,
+    ):
+        with g.loaded(file, service) as driver:
+            result = {
+                "schema_version": 1,
+                "guest": g.definition.title,
+                "guest_kind": str(g.definition.kind),
+                "guest_start": g.start,
+                "driver": str(file),
+                "sha256": driver.sha256,
+                "service": driver.service,
+                "state": driver.state().state,
+            }
+        result["unloaded"] = True
+    if as_json:
+        print(json.dumps(result, indent=2))
+    else:
+        print(f"{file.name} {driver.sha256[:16]} ran as service {driver.service}, and was unloaded")
+        print(f"in {g.definition.title} ({g.definition.kind}), started {g.start}")
+
+
 @app.command()
 def schema(name: Annotated[str, typer.Argument(help="records, summary, probe, matrix or protocol")]) -> None:
     """Print the JSON Schema of a public format."""

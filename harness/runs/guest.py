@@ -139,7 +139,7 @@ def boot_guest(
     """
     image = find_guest(definition.name)
     build = build_driver(definition.arch)
-    machine = _machine(cell, definition, image, accel, cpu_string, folder)
+    machine = machine_of(cell, definition, image, accel, cpu_string, folder)
     script = folder / "run.sh"
     script.write_text(run_script(machine, user=definition.ssh.user, key=image.key))
     script.chmod(0o755)
@@ -170,9 +170,10 @@ def boot_guest(
             yield guest
 
 
-def _machine(
+def machine_of(
     cell: Cell, definition: GuestDefinition, image: GuestImage, accel: Accel, cpu_string: str, folder: Path
 ) -> Machine:
+    """The machine of a cell; its serial log goes into `folder`."""
     return Machine(
         arch=definition.arch,
         accel=accel,

@@ -18,10 +18,12 @@ def no_phase(_: str) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def driver_guest(folder: Path, hal: HalSettings | None = None) -> Generator[Guest, None, None]:
-    """A clone of the guest on two CPUs without a PMU; gone when the context ends."""
+def driver_guest(
+    folder: Path, hal: HalSettings | None = None, *, smp: int = 2
+) -> Generator[Guest, None, None]:
+    """A clone of the guest, on two CPUs without a PMU; gone when the context ends."""
     definition = load_guest("embedded")
-    cell = CELL.model_copy(update={"hal": hal or HalSettings()})
+    cell = CELL.model_copy(update={"hal": hal or HalSettings(), "smp": smp})
     model, *rest = cell.cpu_string.split(",")
     with boot_guest(
         cell,
