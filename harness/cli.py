@@ -164,8 +164,11 @@ def driver_deploy(
     """Load any driver into a guest, see whether it starts and stops, and leave nothing."""
     import tempfile
 
+    from harness.config.load import load_guest
+    from harness.driver.image import check_driver_file
     from harness.runs.own_driver import own_guest
 
+    check_driver_file(file, load_guest(guest).arch)  # before a guest is started for it
     with (
         tempfile.TemporaryDirectory(prefix="halpmc-") as folder,
         own_guest(guest, Path(folder), say=say) as g,

@@ -141,6 +141,7 @@ def test_the_driver_says_what_it_sees(guest: Guest) -> None:
         info = device.info()
     assert (info.cpus, info.groups, info.destructive) == (2, 1, False)
     assert (info.pmu_interface, info.pmu_version, info.pmu_understood) == ("none", 0, True)
+    assert info.secured
     assert info.routines_in == "other"  # the reference HAL is an image of its own
 
 
