@@ -18,7 +18,7 @@ T = TypeVar("T")
 Pick = Callable[[Sequence[T]], T]
 
 U32 = (0, 1, 2, 7, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
-ITEMS = (0, 1, 2, 3, 65536, 65537, 0x10000000, 0xFFFFFFFF)
+ITEMS = (0, 0, 0, 0, 1, 2, 65536, 65537, 0x10000000, 0xFFFFFFFF)
 CPU = (0, 1, 2, 64, 0xFFFFFFFF, 0xFFFFFFFF)
 # Valid values stay small here: what is tested is how requests are taken, not how long the work lasts.
 LOOP = (0, 1, 10, 100_001, 0xFFFFFFFF)
@@ -29,7 +29,7 @@ SHAPES: dict[str, tuple[tuple[tuple[str, Sequence[int]], ...], int]] = {
     "INFO": ((), 80),
     "ALLOCATE": (
         (
-            ("I", (0, 1, 2, 3, 4, 5, 7, 8, 16, 24, 32, 0xFFFFFFFF)),
+            ("I", (0, 0, 0, 1, 2, 3, 4, 5, 7, 8, 16, 24, 32, 0xFFFFFFFF)),
             ("I", ITEMS),
             ("I", ITEMS),
             ("I", ITEMS),
