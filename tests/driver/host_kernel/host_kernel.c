@@ -185,10 +185,13 @@ void thread_join(struct thread *thread)
 	thread->handle = NULL;
 }
 
-/* A PMU of Intel's version 2 with 4 + 3 counters, all of them dead. */
+/* A PMU of Intel's version 2 (or another) with 4 + 3 counters, all of them dead. */
+uint32_t host_pmu_version = 2, host_pmu_writes;
+
 uint32_t pmu_guarded(uint32_t op, uint32_t reg, uint64_t *value)
 {
 	(void)reg;
+	host_pmu_writes += op == PMU_MSR_WRITE;
 	if (op == PMU_MSR_READ)
 		*value = 0;
 	return op == PMU_RDPMC ? 13 : 0;
@@ -197,7 +200,7 @@ uint32_t pmu_guarded(uint32_t op, uint32_t reg, uint64_t *value)
 void pmu_cpuid(uint32_t leaf, uint32_t subleaf, struct pmu_cpuid *out)
 {
 	(void)subleaf;
-	*out = (struct pmu_cpuid){ .eax = leaf == 0 ? 0xa : leaf == 0xa ? 0x07300402u : 0, .edx = leaf == 0xa ? 0x603u : 0 };
+	*out = (struct pmu_cpuid){ .eax = leaf == 0 ? 0xa : leaf == 0xa ? 0x07300400u | host_pmu_version : 0, .edx = leaf == 0xa ? 0x603u : 0 };
 }
 
 void host_start(int destructive)
@@ -213,13 +216,16 @@ void host_start(int destructive)
 	};
 }
 
-/* One request, as the I/O manager brings a buffered one: a system buffer as long as the longer of the two. */
-uint32_t host_request(uint32_t code, const void *input, uint32_t in, uint32_t out)
+/*
+ * One request, as the I/O manager brings a buffered one: a system buffer as long as the longer of the two. `cancelled`: the I/O manager
+ * has been told already that nobody waits for it.
+ */
+uint32_t host_request(uint32_t code, const void *input, uint32_t in, void *output, uint32_t out, int cancelled)
 {
 	struct block block = block_take(max(in, out));
 	FILE_OBJECT object = { &file };
 	DEVICE_OBJECT device = { &instance };
-	IRP irp = { 0 };
+	IRP irp = { .Cancel = (BOOLEAN)cancelled };
 
 	memcpy(block_start(&block), input, in);
 	irp.AssociatedIrp.SystemBuffer = block_start(&block);
@@ -232,6 +238,8 @@ uint32_t host_request(uint32_t code, const void *input, uint32_t in, uint32_t ou
 		fprintf(stderr, "code %#x: %zu bytes for a buffer of %u\n", code, (size_t)irp.IoStatus.Information, out);
 		abort();
 	}
+	if (output != NULL)
+		memcpy(output, block_start(&block), irp.IoStatus.Information);
 	block_return(&block);
 	return (uint32_t)irp.IoStatus.Status;
 }
