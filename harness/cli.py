@@ -162,6 +162,7 @@ def driver_deploy(
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
 ) -> None:
     """Load any driver into a guest, see whether it starts and stops, and leave nothing."""
+    import shutil
     import tempfile
 
     from harness.config.load import load_guest
@@ -169,22 +170,25 @@ def driver_deploy(
     from harness.runs.own_driver import own_guest
 
     check_driver_file(file, load_guest(guest).arch)  # before a guest is started for it
-    with (
-        tempfile.TemporaryDirectory(prefix="halpmc-") as folder,
-        own_guest(guest, Path(folder), say=say) as g,
-    ):
-        with g.loaded(file, service) as driver:
-            result = {
-                "schema_version": 1,
-                "guest": g.definition.title,
-                "guest_kind": str(g.definition.kind),
-                "guest_start": g.start,
-                "driver": str(file),
-                "sha256": driver.sha256,
-                "service": driver.service,
-                "state": driver.state().state,
-            }
-        result["unloaded"] = True
+    folder = Path(tempfile.mkdtemp(prefix="halpmc-deploy-"))
+    try:
+        with own_guest(guest, folder, say=say) as g:
+            with g.loaded(file, service) as driver:
+                result = {
+                    "schema_version": 1,
+                    "guest": g.definition.title,
+                    "guest_kind": str(g.definition.kind),
+                    "guest_start": g.start,
+                    "driver": str(file),
+                    "sha256": driver.sha256,
+                    "service": driver.service,
+                    "state": driver.state().state,
+                }
+            result["unloaded"] = True
+    except HalpmcError as error:
+        error.evidence["logs"] = str(folder)  # serial port, SSH, client: kept for a look at what went wrong
+        raise
+    shutil.rmtree(folder)
     if as_json:
         print(json.dumps(result, indent=2))
     else:

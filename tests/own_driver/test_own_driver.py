@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -93,6 +95,9 @@ def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
     done = deploy(str(build_echo(tmp_path, "FAIL")))
     assert done.returncode == 3
     assert "the guest does not start the driver as service echo" in done.stderr
+    (logs,) = re.findall(r"^  logs: (.*)$", done.stderr, re.MULTILINE)
+    assert (Path(logs) / "client.log").is_file()
+    shutil.rmtree(logs)
     assert deploy(str(tmp_path / "absent.sys")).returncode == 2
 
 
@@ -101,6 +106,8 @@ def test_a_crash_is_told_from_a_driver_that_does_not_start(tmp_path: Path) -> No
     done = deploy(str(build_echo(tmp_path, "MISSING")))
     assert done.returncode == 3
     assert "the guest's kernel panicked" in done.stderr
+    (logs,) = re.findall(r"^  logs: (.*)$", done.stderr, re.MULTILINE)
+    shutil.rmtree(logs)
 
 
 def test_the_guides_example(tmp_path: Path) -> None:
