@@ -37,7 +37,7 @@ REMEDIES = {
     183: "DriverEntry found a name taken: a device or link of that name exists",
     193: "the file is no driver for this system: check its architecture and that it is whole",
     1052: "the driver cannot be stopped: set DriverObject->DriverUnload",
-    1460: "DriverEntry or the unload routine does not return: it waits for something",
+    1460: "DriverEntry or the unload routine does not return, or (in Wine) DriverUnload is not set",
 }
 
 

@@ -101,6 +101,15 @@ def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
     assert deploy(str(tmp_path / "absent.sys")).returncode == 2
 
 
+def test_a_driver_that_cannot_be_unloaded(tmp_path: Path) -> None:
+    done = deploy(str(build_echo(tmp_path, "NO_UNLOAD")))
+    assert done.returncode == 3
+    assert "the guest does not stop the driver as service echo" in done.stderr
+    assert "DriverUnload" in done.stderr
+    (logs,) = re.findall(r"^  logs: (.*)$", done.stderr, re.MULTILINE)
+    shutil.rmtree(logs)
+
+
 def test_a_crash_is_told_from_a_driver_that_does_not_start(tmp_path: Path) -> None:
     """Wine loads a driver with a missing import, and crashes when it calls it; Windows would refuse to load it."""
     done = deploy(str(build_echo(tmp_path, "MISSING")))
