@@ -255,6 +255,48 @@ def _print_figures(figures: dict[str, float], as_json: bool) -> None:
             print(f"{name:28} {value:12.4f}")
 
 
+@driver_app.command("deploy")
+def driver_deploy(
+    file: Annotated[Path, typer.Argument(help="a kernel driver (.sys) of your own")],
+    guest: Annotated[str, typer.Option(help="guest to load it into")] = "embedded",
+    service: Annotated[str | None, typer.Option(help="name of its service (default: the file's)")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
+) -> None:
+    """Load any driver into a guest, see whether it starts and stops, and leave nothing."""
+    import shutil
+    import tempfile
+
+    from harness.config.load import load_guest
+    from harness.driver.image import check_driver_file
+    from harness.runs.own_driver import own_guest
+
+    check_driver_file(file, load_guest(guest).arch)  # before a guest is started for it
+    folder = Path(tempfile.mkdtemp(prefix="halpmc-deploy-"))
+    try:
+        with own_guest(guest, folder, say=say) as g:
+            with g.loaded(file, service) as driver:
+                result = {
+                    "schema_version": 1,
+                    "guest": g.definition.title,
+                    "guest_kind": str(g.definition.kind),
+                    "guest_start": g.start,
+                    "driver": str(file),
+                    "sha256": driver.sha256,
+                    "service": driver.service,
+                    "state": driver.state().state,
+                }
+            result["unloaded"] = True
+    except HalpmcError as error:
+        error.evidence["logs"] = str(folder)  # serial port, SSH, client: kept for a look at what went wrong
+        raise
+    shutil.rmtree(folder)
+    if as_json:
+        print(json.dumps(result, indent=2))
+    else:
+        print(f"{file.name} {driver.sha256[:16]} ran as service {driver.service}, and was unloaded")
+        print(f"in {g.definition.title} ({g.definition.kind}), started {g.start}")
+
+
 @app.command()
 def schema(
     name: Annotated[str, typer.Argument(help="records, summary, probe, doctor, matrix or protocol")],

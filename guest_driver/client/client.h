@@ -75,6 +75,9 @@ uint32_t device_allocate(HANDLE device, struct pmctest_call *call);
 uint32_t device_free(HANDLE device, uint64_t handle, struct pmctest_call *call);
 /* The device that the argument `device` names. */
 HANDLE arg_device(struct exchange *exchange);
+void fail_transport(struct exchange *exchange, uint32_t error);
+/* The argument `irql`: 2 is DISPATCH_LEVEL, 0 or none leaves it alone. */
+bool arg_at_dispatch(struct exchange *exchange);
 void put_call(struct json_writer *out, const struct pmctest_call *call, uint32_t transport); /* members only */
 
 /* holder.c */
@@ -88,8 +91,10 @@ operation op_facts, op_file_hash, op_clock_set, op_exit;                        
 operation op_service_create, op_service_start, op_service_stop, op_service_delete, op_service_query; /* ops_service.c */
 operation op_hal_configure;                                                                    /* ops_hal.c */
 operation op_registry_set, op_registry_get, op_registry_delete;                                /* ops_registry.c */
-operation op_device_open, op_device_close, op_driver_info, op_free, op_cycles, op_race, op_count; /* ops_driver.c */
-operation op_allocate;                                                                         /* ops_allocate.c */
+operation op_device_open, op_device_close, op_driver_info, op_holdings, op_overflows, op_free, op_cycles, op_race; /* ops_driver.c */
+operation op_count, op_count_all, op_guard;                                                    /* ops_count.c */
+operation op_allocate, op_leak;                                                                /* ops_allocate.c */
+operation op_ioctl_raw;                                                                        /* ops_raw.c */
 operation op_holder_start, op_holder_kill, op_holder_free;                                     /* ops_holder.c */
 
 /* serve.c: the whole conversation, over pipes or a serial port. Exit code of the process. */

@@ -54,6 +54,15 @@ HANDLE arg_device(struct exchange *exchange)
 	return failed(exchange) ? NULL : exchange->client->devices[number - 1];
 }
 
+bool arg_at_dispatch(struct exchange *exchange)
+{
+	uint32_t irql = arg_u32_or(exchange, "irql", 0);
+
+	if (irql != 0 && irql != 2)
+		fail_protocol(exchange, "irql");
+	return irql == 2;
+}
+
 void put_call(struct json_writer *out, const struct pmctest_call *call, uint32_t transport)
 {
 	static const struct pmctest_call nothing;

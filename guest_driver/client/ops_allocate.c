@@ -126,6 +126,8 @@ void op_allocate(struct exchange *exchange)
 	};
 	if (arg_bool_or(exchange, "keep", false))
 		args->flags |= PMCTEST_KEEP;
+	if (arg_at_dispatch(exchange))
+		args->flags |= PMCTEST_DISPATCH;
 	if (arg_given(exchange, "affinity", &list)) {
 		args->flags |= PMCTEST_WITH_AFFINITY;
 		args->affinity_items = read_affinities(exchange, list, affinities);
@@ -143,5 +145,18 @@ void op_allocate(struct exchange *exchange)
 		return;
 	error = device_ask(device, PMCTEST_ALLOCATE, args, (uint32_t)((uint8_t *)(items + args->resource_items) - (uint8_t *)args), &call,
 			   sizeof call, NULL);
+	put_call(&exchange->out, &call, error);
+}
+
+void op_leak(struct exchange *exchange)
+{
+	const struct pmctest_allocate args = { .flags = PMCTEST_LEAK, .cpu = PMCTEST_ANY_CPU, .poison = 0xAAAAAAAAAAAAAAAAull };
+	HANDLE device = arg_device(exchange);
+	struct pmctest_call call;
+	uint32_t error;
+
+	if (failed(exchange))
+		return;
+	error = device_ask(device, PMCTEST_ALLOCATE, &args, sizeof args, &call, sizeof call, NULL);
 	put_call(&exchange->out, &call, error);
 }

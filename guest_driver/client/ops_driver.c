@@ -2,7 +2,7 @@
 /* Operations on an open device of the test driver. */
 #include "client.h"
 
-static void fail_transport(struct exchange *exchange, uint32_t error)
+void fail_transport(struct exchange *exchange, uint32_t error)
 {
 	fail(exchange, "win32", error, "DeviceIoControl");
 }
@@ -63,11 +63,75 @@ void op_driver_info(struct exchange *exchange)
 	json_put_bool(out, "allocate_present", info.allocate_present != 0);
 	json_put_bool(out, "free_present", info.free_present != 0);
 	json_put_u32(out, "cpus", info.cpus);
+	json_put_u32(out, "groups", info.groups);
 	json_put_u32(out, "held", info.held);
 	json_put_hex(out, "pool_bytes", info.pool_bytes);
 	json_put_bool(out, "secured", info.secured != 0);
 	json_put_bool(out, "shared_layout", info.shared_layout != 0);
 	json_put_u32(out, "loop_max", info.loop_max);
+	json_put_bool(out, "destructive", info.destructive != 0);
+	json_put_string(out, "pmu_interface", pmu_interface_name(info.pmu_interface));
+	json_put_u32(out, "pmu_version", info.pmu_version);
+	json_put_bool(out, "pmu_understood", info.understood != 0);
+	json_put_string(out, "routines_in", info.image == PMCTEST_IMAGE_KERNEL ? "kernel" : info.image == PMCTEST_IMAGE_OTHER ? "other" : "unknown");
+}
+
+void op_holdings(struct exchange *exchange)
+{
+	static const char *const owners[] = { "driver", "self", "other" };
+	struct json_writer *out = &exchange->out;
+	HANDLE device = arg_device(exchange);
+	const struct pmctest_holdings *result = (const void *)exchange->client->scratch;
+	uint32_t error, written = 0;
+
+	if (failed(exchange))
+		return;
+	error = device_ask(device, PMCTEST_HOLDINGS, NULL, 0, exchange->client->scratch, SCRATCH_ROOM, &written);
+	if (error == 0 && (written < sizeof *result || (written - sizeof *result) / sizeof result->held[0] != result->entries))
+		error = ERROR_INVALID_DATA;
+	if (error != 0) {
+		fail_transport(exchange, error);
+		return;
+	}
+	json_open(out, "held", '[');
+	for (uint32_t i = 0; i < result->entries; i++) {
+		const struct pmctest_held *held = &result->held[i];
+
+		json_open(out, NULL, '{');
+		json_put_hex(out, "handle", held->handle);
+		json_put_string(out, "owner", held->owner < 3 ? owners[held->owner] : "?");
+		json_put_u32(out, "file", held->file);
+		json_put_bool(out, "whole", held->whole != 0);
+		json_close(out, '}');
+	}
+	json_close(out, ']');
+}
+
+void op_overflows(struct exchange *exchange)
+{
+	struct json_writer *out = &exchange->out;
+	HANDLE device = arg_device(exchange);
+	struct pmctest_overflows result;
+	uint32_t error;
+
+	if (failed(exchange))
+		return;
+	error = device_ask(device, PMCTEST_OVERFLOWS, NULL, 0, &result, sizeof result, NULL);
+	if (error != 0) {
+		fail_transport(exchange, error);
+		return;
+	}
+	json_put_hex(out, "calls", result.calls);
+	json_put_hex(out, "lost", result.lost);
+	json_open(out, "owners", '[');
+	for (uint32_t i = 0; i < PMCTEST_OVERFLOW_OWNERS && result.owner[i].calls != 0; i++) {
+		json_open(out, NULL, '{');
+		json_put_hex(out, "handle", result.owner[i].handle);
+		json_put_hex(out, "calls", result.owner[i].calls);
+		json_put_hex(out, "bits", result.owner[i].bits);
+		json_close(out, '}');
+	}
+	json_close(out, ']');
 }
 
 void op_free(struct exchange *exchange)
@@ -76,7 +140,8 @@ void op_free(struct exchange *exchange)
 	const struct pmctest_free args = {
 		.handle = arg_hex(exchange, "handle"),
 		.cpu = arg_u32_or(exchange, "cpu", PMCTEST_ANY_CPU),
-		.worker = arg_bool_or(exchange, "worker", false),
+		.flags = (arg_bool_or(exchange, "worker", false) ? PMCTEST_FREE_WORKER : 0) |
+			 (arg_at_dispatch(exchange) ? PMCTEST_FREE_DISPATCH : 0),
 	};
 	struct pmctest_call call;
 	uint32_t error;
@@ -146,49 +211,4 @@ void op_race(struct exchange *exchange)
 		json_close(out, ']');
 	}
 	json_close(out, ']');
-}
-
-static void put_report(struct json_writer *out, const struct pmu_report *report)
-{
-	json_put_string(out, "interface", pmu_interface_name(report->interface));
-	json_put_u32(out, "version", report->version);
-	json_put_u32(out, "general", report->general);
-	json_put_u32(out, "fixed", report->fixed);
-	json_put_u32(out, "loop", report->loop);
-	json_put_u32(out, "fault", report->fault);
-	json_open(out, "counters", '[');
-	for (uint32_t i = 0; i < report->counters && i < PMU_MAX_COUNTERS; i++) {
-		const struct pmu_counter *counter = &report->counter[i];
-		char name[PMU_NAME_BYTES];
-
-		pmu_counter_name(report->interface, counter, name);
-		json_open(out, NULL, '{');
-		json_put_string(out, "name", name);
-		json_put_string(out, "event", pmu_event_name(report->interface, counter));
-		json_put_string(out, "state", pmu_state_name(counter->state));
-		json_put_hex(out, "count", counter->count);
-		json_put_u32(out, "fault", counter->fault);
-		json_close(out, '}');
-	}
-	json_close(out, ']');
-}
-
-void op_count(struct exchange *exchange)
-{
-	static struct pmctest_count_result result;
-	HANDLE device = arg_device(exchange);
-	const struct pmctest_count args = { .loop = arg_u32(exchange, "loop"), .cpu = arg_u32_or(exchange, "cpu", PMCTEST_ANY_CPU) };
-	uint32_t error;
-
-	if (failed(exchange))
-		return;
-	error = device_ask(device, PMCTEST_COUNT, &args, sizeof args, &result, sizeof result, NULL);
-	if (error != 0) {
-		fail_transport(exchange, error);
-		return;
-	}
-	json_put_u32(&exchange->out, "status", result.status);
-	json_put_u32(&exchange->out, "cpu", result.cpu);
-	json_put_u32(&exchange->out, "group", result.group);
-	put_report(&exchange->out, &result.report);
 }

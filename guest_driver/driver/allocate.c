@@ -2,21 +2,6 @@
 /* One HalAllocateHardwareCounters call with any arguments that the documentation lets a caller think of. */
 #include "driver.h"
 
-/* Called by the HAL at PROFILE_LEVEL. The registers are the HAL's to clear. */
-static void on_overflow(uint64_t overflow_bits, void *owning_handle)
-{
-	(void)overflow_bits;
-	(void)owning_handle;
-}
-
-static void on_event_buffer(void *buffer, uint64_t entry_size, uint64_t entries, void *owning_handle)
-{
-	(void)buffer;
-	(void)entry_size;
-	(void)entries;
-	(void)owning_handle;
-}
-
 static void fill_v1(struct counter_descriptor_v1 *to, const struct pmctest_resource *from)
 {
 	to->type = from->type;
@@ -84,19 +69,22 @@ static struct counter_affinity *make_affinity(struct instance *instance, const s
 	return affinity;
 }
 
-static NTSTATUS check(const struct pmctest_allocate *args, ULONG in)
+static NTSTATUS check(const struct instance *instance, const struct pmctest_allocate *args, ULONG in)
 {
+	const ULONG destructive = PMCTEST_DISPATCH | PMCTEST_LEAK;
+	const ULONG known = PMCTEST_WITH_AFFINITY | PMCTEST_WITH_RESOURCES | PMCTEST_KEEP | destructive;
 	BOOLEAN affinity = (args->flags & PMCTEST_WITH_AFFINITY) != 0, resources = (args->flags & PMCTEST_WITH_RESOURCES) != 0;
 	ULONG expected;
 
-	if ((args->flags & ~(ULONG)(PMCTEST_WITH_AFFINITY | PMCTEST_WITH_RESOURCES | PMCTEST_KEEP)) != 0 ||
-	    args->affinity_items > PMCTEST_MAX_ITEMS || args->resource_items > PMCTEST_MAX_ITEMS ||
+	if ((args->flags & ~known) != 0 || args->affinity_items > PMCTEST_MAX_ITEMS || args->resource_items > PMCTEST_MAX_ITEMS ||
 	    (affinity && args->group_count > PMCTEST_MAX_ITEMS) || (resources && args->resource_count > PMCTEST_MAX_ITEMS) ||
 	    (!affinity && args->affinity_items != 0) || (!resources && args->resource_items != 0))
 		return STATUS_INVALID_PARAMETER;
 	expected = sizeof *args + args->affinity_items * sizeof(struct counter_affinity) +
 		   args->resource_items * sizeof(struct pmctest_resource);
-	return in == expected ? STATUS_SUCCESS : STATUS_INVALID_PARAMETER;
+	if (in != expected)
+		return STATUS_INVALID_PARAMETER;
+	return (args->flags & destructive) != 0 && !instance->destructive ? STATUS_ACCESS_DENIED : STATUS_SUCCESS;
 }
 
 /* Make the call on the CPU asked for, and leave what it granted with the file, or with the instance. */
@@ -115,14 +103,19 @@ static NTSTATUS call_and_keep(struct request *request, const struct pmctest_allo
 		holding_discard(request->instance, holding);
 		return status;
 	}
-	call_allocate(affinity, args->group_count, list, args->poison, &call);
+	status = call_allocate(affinity, args->group_count, list, args->poison, (args->flags & PMCTEST_DISPATCH) != 0, &call);
 	cpu_unpin(&pin);
-	if (!NT_SUCCESS((NTSTATUS)call.status)) {
+	if (!NT_SUCCESS(status)) {
+		holding_discard(request->instance, holding);
+		return status;
+	}
+	holding->whole = affinity == NULL && list == NULL;
+	if (!NT_SUCCESS((NTSTATUS)call.status) || (args->flags & PMCTEST_LEAK) != 0) {
 		holding_discard(request->instance, holding);
 	} else if (!holding_keep(request->instance, holding, owner, (HANDLE)(ULONG_PTR)call.handle)) {
 		struct pmctest_call freed;
 
-		call_free((HANDLE)(ULONG_PTR)call.handle, &freed);
+		call_free((HANDLE)(ULONG_PTR)call.handle, FALSE, &freed);
 		holding_discard(request->instance, holding);
 		return STATUS_QUOTA_EXCEEDED;
 	}
@@ -138,7 +131,7 @@ NTSTATUS request_allocate(struct request *request)
 	struct counter_affinity *affinity = NULL;
 	void *list = NULL;
 	SIZE_T affinity_bytes = 0, list_bytes = 0;
-	NTSTATUS status = check(&args, request->in);
+	NTSTATUS status = check(request->instance, &args, request->in);
 
 	if (!NT_SUCCESS(status))
 		return status;

@@ -25,23 +25,39 @@ static void before(struct pmctest_call *call)
 	call->irql_before = irql();
 }
 
-void call_allocate(struct counter_affinity *affinity, ULONG group_count, void *list, ULONG64 poison, struct pmctest_call *call)
+NTSTATUS call_allocate(struct counter_affinity *affinity, ULONG group_count, void *list, ULONG64 poison, BOOLEAN dispatch,
+		       struct pmctest_call *call)
 {
 	void *cell = (void *)(ULONG_PTR)poison;
+	KIRQL lower = PASSIVE_LEVEL;
+	NTSTATUS status = dispatch ? irql_raise(&lower) : STATUS_SUCCESS;
 
+	if (!NT_SUCCESS(status))
+		return status;
 	before(call);
 	call->status = (ULONG)routines.allocate(affinity, group_count, list, &cell);
 	call->irql_after = irql();
+	if (dispatch)
+		irql_lower(lower);
 	call->handle = (ULONG_PTR)cell;
 	call->written = (ULONG_PTR)cell != poison;
+	return STATUS_SUCCESS;
 }
 
-void call_free(HANDLE handle, struct pmctest_call *call)
+NTSTATUS call_free(HANDLE handle, BOOLEAN dispatch, struct pmctest_call *call)
 {
+	KIRQL lower = PASSIVE_LEVEL;
+	NTSTATUS status = dispatch ? irql_raise(&lower) : STATUS_SUCCESS;
+
+	if (!NT_SUCCESS(status))
+		return status;
 	before(call);
 	call->status = (ULONG)routines.free(handle);
 	call->irql_after = irql();
+	if (dispatch)
+		irql_lower(lower);
 	call->handle = (ULONG_PTR)handle;
+	return STATUS_SUCCESS;
 }
 
 NTSTATUS bare_allocate(ULONG64 poison, HANDLE *handle)

@@ -30,17 +30,8 @@ static NTSTATUS locate(ULONG index, PROCESSOR_NUMBER *number)
 	return STATUS_SUCCESS;
 }
 
-NTSTATUS cpu_pin(ULONG index, struct pin *pin)
+static NTSTATUS pin_to(PROCESSOR_NUMBER number, struct pin *pin)
 {
-	PROCESSOR_NUMBER number = { 0 };
-	NTSTATUS status;
-
-	pin->pinned = FALSE;
-	if (index == PMCTEST_ANY_CPU)
-		return STATUS_SUCCESS;
-	status = locate(index, &number);
-	if (!NT_SUCCESS(status))
-		return status;
 	if (routines.set_group_affinity != NULL && routines.revert_group_affinity != NULL) {
 		GROUP_AFFINITY wanted = { .Mask = (KAFFINITY)1 << number.Number, .Group = number.Group };
 
@@ -52,6 +43,31 @@ NTSTATUS cpu_pin(ULONG index, struct pin *pin)
 	}
 	pin->pinned = TRUE;
 	return STATUS_SUCCESS;
+}
+
+NTSTATUS cpu_pin(ULONG index, struct pin *pin)
+{
+	PROCESSOR_NUMBER number = { 0 };
+	NTSTATUS status;
+
+	pin->pinned = FALSE;
+	if (index == PMCTEST_ANY_CPU)
+		return STATUS_SUCCESS;
+	status = locate(index, &number);
+	return NT_SUCCESS(status) ? pin_to(number, pin) : status;
+}
+
+NTSTATUS cpu_pin_here(struct pin *pin)
+{
+	PROCESSOR_NUMBER number = { 0 };
+
+	pin->pinned = FALSE;
+	if (cpu_count() == 1)
+		return STATUS_SUCCESS;
+	if (routines.current_processor == NULL)
+		return STATUS_NOT_SUPPORTED;
+	routines.current_processor(&number);
+	return pin_to(number, pin);
 }
 
 void cpu_unpin(struct pin *pin)

@@ -45,7 +45,9 @@ NTSTATUS request_cycles(struct request *request)
 
 	if (args.count == 0 || args.count > PMCTEST_MAX_CYCLES)
 		return STATUS_INVALID_PARAMETER;
-	while (result.completed < args.count && !request->file->closed) {
+	while (result.completed < args.count) {
+		if (request_cancelled(request))
+			return STATUS_CANCELLED;
 		if (!cycle(request, &result.deviation)) {
 			result.deviated = 1;
 			break;

@@ -14,7 +14,16 @@ static const struct {
 	{ PMCTEST_CYCLES, sizeof(struct pmctest_cycles), sizeof(struct pmctest_cycles_result), request_cycles, TRUE },
 	{ PMCTEST_RACE, sizeof(struct pmctest_race), sizeof(struct pmctest_race_result), request_race, TRUE },
 	{ PMCTEST_COUNT, sizeof(struct pmctest_count), sizeof(struct pmctest_count_result), request_count, FALSE },
+	{ PMCTEST_COUNT_ALL, sizeof(struct pmctest_count), sizeof(struct pmctest_count_all), request_count_all, FALSE },
+	{ PMCTEST_HOLDINGS, 0, sizeof(struct pmctest_holdings), request_holdings, FALSE },
+	{ PMCTEST_OVERFLOWS, 0, sizeof(struct pmctest_overflows), request_overflows, FALSE },
+	{ PMCTEST_GUARD, sizeof(struct pmctest_guard), sizeof(struct pmctest_guard_result), request_guard, FALSE },
 };
+
+BOOLEAN request_cancelled(const struct request *request)
+{
+	return request->file->closed || *(volatile BOOLEAN *)&request->irp->Cancel;
+}
 
 static NTSTATUS handle(ULONG code, struct request *request)
 {
@@ -39,6 +48,7 @@ NTSTATUS NTAPI dispatch_control(PDEVICE_OBJECT device, PIRP irp)
 		.instance = device->DeviceExtension,
 		.file = stack->FileObject->FsContext,
 		.buffer = irp->AssociatedIrp.SystemBuffer,
+		.irp = irp,
 		.in = stack->Parameters.DeviceIoControl.InputBufferLength,
 		.out = stack->Parameters.DeviceIoControl.OutputBufferLength,
 	};

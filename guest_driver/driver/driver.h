@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The test driver's own interfaces, module by module. All code and data is resident; everything runs at PASSIVE_LEVEL. */
+/*
+ * The test driver's own interfaces, module by module. All code and data is resident. Everything runs at PASSIVE_LEVEL but the overflow
+ * handlers, and the call between irql_raise() and irql_lower().
+ */
 #ifndef HALPMC_DRIVER_H
 #define HALPMC_DRIVER_H
 
@@ -25,6 +28,11 @@ struct routines {
 	KIRQL(NTAPI *current_irql)(void);
 	LARGE_INTEGER(NTAPI *performance_counter)(PLARGE_INTEGER frequency);
 	NTSTATUS(NTAPI *yield)(void);
+	KIRQL(FASTCALL *raise_irql)(KIRQL irql);
+	KIRQL(NTAPI *raise_to_dispatch)(void);
+	void(NTAPI *lower_irql)(KIRQL irql);
+	PVOID(NTAPI *image_of)(PVOID address, PVOID *base);
+	USHORT(NTAPI *group_count)(void);
 	NTSTATUS(NTAPI *open_object)(PVOID object, ULONG attributes, PACCESS_STATE state, ACCESS_MASK access, POBJECT_TYPE type,
 				     KPROCESSOR_MODE mode, PHANDLE handle);
 	NTSTATUS(NTAPI *set_security)(HANDLE handle, SECURITY_INFORMATION which, PSECURITY_DESCRIPTOR descriptor);
@@ -32,19 +40,23 @@ struct routines {
 
 extern struct routines routines; /* written in DriverEntry only, with the same values by every instance */
 extern BOOLEAN shared_layout;    /* this system reads resource lists in the layout of 1903 and later */
+extern enum pmctest_image routines_image; /* that holds the routine which allocates */
 extern POOL_TYPE pool_kind;      /* NonPagedPoolNx exists since Windows 8 */
 
 void resolve_routines(void);
 
 /* One loaded instance: the device extension. */
 struct instance {
-	KMUTEX lock;     /* of the lists below; never held while a HAL routine runs */
+	KMUTEX lock;      /* of the lists below; never held while a HAL routine runs */
+	KMUTEX registers; /* held while PMU registers are written, and while an allocation is freed: neither in the midst of the other */
 	LIST_ENTRY held; /* struct holding */
 	ULONG held_count;
 	ULONG next_remembered;
 	HANDLE remembered[PMCTEST_REMEMBERED_HANDLES];
 	volatile LONG64 pool_bytes;
 	BOOLEAN secured;
+	BOOLEAN destructive; /* the registry allowed it when the driver started */
+	volatile LONG files; /* opened since the load */
 	UNICODE_STRING link;
 	WCHAR link_text[PMCTEST_NAME_CHARS + 16];
 };
@@ -52,6 +64,7 @@ struct instance {
 /* One open handle of the device: FsContext of its file object. */
 struct file {
 	volatile BOOLEAN closed; /* cleanup has run: what is granted from now on is freed at once */
+	ULONG number;            /* for people; from 1 */
 };
 
 /* pool.c: nonpaged, never executable, counted. NULL when there is none left. */
@@ -68,11 +81,19 @@ ULONG cpu_count(void);
 void cpu_current(ULONG *number, USHORT *group);
 /* Keep this thread on the CPU with this index over all groups; PMCTEST_ANY_CPU leaves it alone. */
 NTSTATUS cpu_pin(ULONG index, struct pin *pin);
+/* Keep it on the CPU where it is. */
+NTSTATUS cpu_pin_here(struct pin *pin);
 void cpu_unpin(struct pin *pin);
 
-/* calls.c: one observed call. The caller has made sure that the routine is present. */
-void call_allocate(struct counter_affinity *affinity, ULONG group_count, void *list, ULONG64 poison, struct pmctest_call *call);
-void call_free(HANDLE handle, struct pmctest_call *call);
+/* irql.c: to DISPATCH_LEVEL and back. STATUS_NOT_SUPPORTED where the system has no routine for it. */
+NTSTATUS irql_raise(KIRQL *before);
+void irql_lower(KIRQL before);
+
+/* calls.c: one observed call. The caller has made sure that the routine is present. `dispatch`: at DISPATCH_LEVEL; the status is that
+ * of the change, and there is no call when it fails. */
+NTSTATUS call_allocate(struct counter_affinity *affinity, ULONG group_count, void *list, ULONG64 poison, BOOLEAN dispatch,
+		       struct pmctest_call *call);
+NTSTATUS call_free(HANDLE handle, BOOLEAN dispatch, struct pmctest_call *call);
 /*
  * The same two calls for loops of thousands: nothing but the status and the handle is looked at, because reading the IRQL is a trap
  * where the register is emulated (Wine), which costs more than the call. call_describe() makes an observation of one that matters.
@@ -86,6 +107,7 @@ struct holding {
 	LIST_ENTRY link;
 	struct file *owner; /* NULL: the instance */
 	HANDLE handle;
+	BOOLEAN whole; /* all counters of all CPUs were asked for */
 };
 struct holding *holding_prepare(struct instance *instance);
 void holding_discard(struct instance *instance, struct holding *holding);
@@ -93,10 +115,22 @@ void holding_discard(struct instance *instance, struct holding *holding);
 BOOLEAN holding_keep(struct instance *instance, struct holding *holding, struct file *file, HANDLE handle);
 void holding_forget(struct instance *instance, HANDLE handle);
 BOOLEAN holding_remembers(struct instance *instance, HANDLE handle);
-BOOLEAN holding_any(struct instance *instance, const struct file *file);
+/* Whether the file holds all counters of all CPUs. */
+BOOLEAN holding_whole(struct instance *instance, const struct file *file);
 ULONG holding_count(struct instance *instance);
 /* Free everything that the file holds, or with NULL everything at all. */
 void holding_release(struct instance *instance, struct file *file);
+
+/* Whoever writes PMU registers, or frees. */
+void registers_lock(struct instance *instance);
+void registers_unlock(struct instance *instance);
+
+/* overflow.c: the handlers that the HAL may call at PROFILE_LEVEL, and what they saw. */
+counter_overflow_handler on_overflow;
+counter_event_buffer_handler on_event_buffer;
+
+/* settings.c: a number of the service's own registry key is 1. */
+BOOLEAN setting_enabled(PUNICODE_STRING service_key, PCWSTR name);
 
 /* thread.c: run `body(context)` on a system thread; thread_join waits for its end. */
 typedef void thread_body(void *context);
@@ -121,13 +155,20 @@ struct request {
 	void *buffer;
 	ULONG in, out;
 	ULONG written;
+	PIRP irp;
 };
+/* The caller gave up: its thread ends, or its handle of the device is gone. Long work looks here between its steps. */
+BOOLEAN request_cancelled(const struct request *request);
 NTSTATUS request_info(struct request *request);     /* info.c */
 NTSTATUS request_allocate(struct request *request); /* allocate.c */
 NTSTATUS request_free(struct request *request);     /* free.c */
 NTSTATUS request_cycles(struct request *request);   /* cycles.c */
 NTSTATUS request_race(struct request *request);     /* race.c */
 NTSTATUS request_count(struct request *request);    /* count.c */
+NTSTATUS request_count_all(struct request *request); /* count.c */
+NTSTATUS request_guard(struct request *request);    /* count.c */
+NTSTATUS request_holdings(struct request *request); /* holdings.c */
+NTSTATUS request_overflows(struct request *request); /* overflow.c */
 
 NTSTATUS NTAPI dispatch_control(PDEVICE_OBJECT device, PIRP irp); /* dispatch.c */
 

@@ -6,9 +6,11 @@
 #include "driver.h"
 
 struct order {
+	struct instance *instance;
 	HANDLE handle;
 	ULONG cpu;
-	NTSTATUS status; /* of the pinning */
+	BOOLEAN dispatch;
+	NTSTATUS status; /* of all but the call */
 	struct pmctest_call call;
 };
 
@@ -20,18 +22,31 @@ static void carry_out(void *context)
 	order->status = cpu_pin(order->cpu, &pin);
 	if (!NT_SUCCESS(order->status))
 		return;
-	call_free(order->handle, &order->call);
+	registers_lock(order->instance);
+	order->status = call_free(order->handle, order->dispatch, &order->call);
+	if (NT_SUCCESS(order->status) && NT_SUCCESS((NTSTATUS)order->call.status))
+		holding_forget(order->instance, order->handle);
+	registers_unlock(order->instance);
 	cpu_unpin(&pin);
 }
 
 NTSTATUS request_free(struct request *request)
 {
 	const struct pmctest_free args = *(const struct pmctest_free *)request->buffer;
-	struct order order = { .handle = (HANDLE)(ULONG_PTR)args.handle, .cpu = args.cpu };
+	struct order order = {
+		.instance = request->instance,
+		.handle = (HANDLE)(ULONG_PTR)args.handle,
+		.cpu = args.cpu,
+		.dispatch = (args.flags & PMCTEST_FREE_DISPATCH) != 0,
+	};
 
+	if ((args.flags & ~(ULONG)(PMCTEST_FREE_WORKER | PMCTEST_FREE_DISPATCH)) != 0)
+		return STATUS_INVALID_PARAMETER;
+	if (order.dispatch && !request->instance->destructive)
+		return STATUS_ACCESS_DENIED;
 	if (order.handle != NULL && !holding_remembers(request->instance, order.handle))
 		return STATUS_ACCESS_DENIED;
-	if (args.worker != 0) {
+	if ((args.flags & PMCTEST_FREE_WORKER) != 0) {
 		struct thread thread;
 		NTSTATUS status = thread_start(&thread, carry_out, &order);
 
@@ -43,8 +58,6 @@ NTSTATUS request_free(struct request *request)
 	}
 	if (!NT_SUCCESS(order.status))
 		return order.status;
-	if (NT_SUCCESS((NTSTATUS)order.call.status))
-		holding_forget(request->instance, order.handle);
 	RtlCopyMemory(request->buffer, &order.call, sizeof order.call);
 	request->written = sizeof order.call;
 	return STATUS_SUCCESS;

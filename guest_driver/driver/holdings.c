@@ -15,6 +15,16 @@ static void unlock(struct instance *instance)
 	KeReleaseMutex(&instance->lock, FALSE);
 }
 
+void registers_lock(struct instance *instance)
+{
+	KeWaitForSingleObject(&instance->registers, Executive, KernelMode, FALSE, NULL);
+}
+
+void registers_unlock(struct instance *instance)
+{
+	KeReleaseMutex(&instance->registers, FALSE);
+}
+
 struct holding *holding_prepare(struct instance *instance)
 {
 	return pool_take(instance, sizeof(struct holding));
@@ -82,15 +92,47 @@ BOOLEAN holding_remembers(struct instance *instance, HANDLE handle)
 	return found;
 }
 
-BOOLEAN holding_any(struct instance *instance, const struct file *file)
+BOOLEAN holding_whole(struct instance *instance, const struct file *file)
 {
 	BOOLEAN found = FALSE;
 
 	lock(instance);
-	for (LIST_ENTRY *link = instance->held.Flink; link != &instance->held && !found; link = link->Flink)
-		found = CONTAINING_RECORD(link, struct holding, link)->owner == file;
+	for (LIST_ENTRY *link = instance->held.Flink; link != &instance->held && !found; link = link->Flink) {
+		const struct holding *holding = CONTAINING_RECORD(link, struct holding, link);
+
+		found = holding->owner == file && holding->whole;
+	}
 	unlock(instance);
 	return found;
+}
+
+static struct pmctest_held describe(const struct holding *holding, const struct file *asking)
+{
+	return (struct pmctest_held){
+		.handle = (ULONG_PTR)holding->handle,
+		.file = holding->owner != NULL ? holding->owner->number : 0,
+		.owner = holding->owner == NULL	   ? PMCTEST_OWNER_DRIVER :
+			 holding->owner == asking ? PMCTEST_OWNER_SELF :
+						     PMCTEST_OWNER_OTHER,
+		.whole = holding->whole,
+	};
+}
+
+NTSTATUS request_holdings(struct request *request)
+{
+	struct pmctest_holdings *result = request->buffer;
+	ULONG room = (request->out - sizeof *result) / sizeof result->held[0];
+
+	*result = (struct pmctest_holdings){ 0 };
+	lock(request->instance);
+	for (LIST_ENTRY *link = request->instance->held.Flink; link != &request->instance->held; link = link->Flink) {
+		if (result->total < room)
+			result->held[result->entries++] = describe(CONTAINING_RECORD(link, struct holding, link), request->file);
+		result->total++;
+	}
+	unlock(request->instance);
+	request->written = (ULONG)(sizeof *result + result->entries * sizeof result->held[0]);
+	return STATUS_SUCCESS;
 }
 
 ULONG holding_count(struct instance *instance)
@@ -109,14 +151,17 @@ void holding_release(struct instance *instance, struct file *file)
 		struct holding *holding;
 		struct pmctest_call call;
 
+		registers_lock(instance);
 		lock(instance);
 		if (file != NULL)
 			file->closed = TRUE;
 		holding = take(instance, file, NULL);
 		unlock(instance);
+		if (holding != NULL)
+			call_free(holding->handle, FALSE, &call); /* nobody is left who could be told its status */
+		registers_unlock(instance);
 		if (holding == NULL)
 			return;
-		call_free(holding->handle, &call); /* nobody is left who could be told its status */
 		holding_discard(instance, holding);
 	}
 }

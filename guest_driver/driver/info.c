@@ -10,7 +10,11 @@
 
 NTSTATUS request_info(struct request *request)
 {
-	const struct pmctest_info info = {
+	struct pmctest_info info;
+	struct pmu_report pmu;
+
+	pmu_describe(&pmu);
+	info = (struct pmctest_info){
 		.abi = PMCTEST_ABI,
 		.cpus = cpu_count(),
 		.held = holding_count(request->instance),
@@ -20,6 +24,12 @@ NTSTATUS request_info(struct request *request)
 		.free_present = routines.free != NULL,
 		.secured = request->instance->secured,
 		.shared_layout = shared_layout,
+		.destructive = request->instance->destructive,
+		.understood = pmu_understood(&pmu) != 0,
+		.image = (UCHAR)routines_image,
+		.groups = routines.group_count != NULL ? routines.group_count() : 1,
+		.pmu_interface = pmu.interface,
+		.pmu_version = pmu.version,
 		.version = HALPMC_VERSION,
 		.arch = ARCH,
 	};

@@ -15,11 +15,17 @@ static NTSTATUS complete(PIRP irp, NTSTATUS status)
 static NTSTATUS NTAPI on_create(PDEVICE_OBJECT device, PIRP irp)
 {
 	PFILE_OBJECT object = IoGetCurrentIrpStackLocation(irp)->FileObject;
+	struct instance *instance = device->DeviceExtension;
+	struct file *file;
 
 	if (object->FileName.Length != 0) /* there is nothing below the device */
 		return complete(irp, STATUS_OBJECT_NAME_INVALID);
-	object->FsContext = pool_take(device->DeviceExtension, sizeof(struct file));
-	return complete(irp, object->FsContext != NULL ? STATUS_SUCCESS : STATUS_INSUFFICIENT_RESOURCES);
+	file = pool_take(instance, sizeof *file);
+	if (file == NULL)
+		return complete(irp, STATUS_INSUFFICIENT_RESOURCES);
+	file->number = (ULONG)InterlockedIncrement(&instance->files);
+	object->FsContext = file;
+	return complete(irp, STATUS_SUCCESS);
 }
 
 /* The last handle was closed; a request of another thread may still be under way. */
@@ -106,6 +112,8 @@ NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT driver, PUNICODE_STRING registry_path)
 	instance = device->DeviceExtension;
 	RtlZeroMemory(instance, sizeof *instance);
 	KeInitializeMutex(&instance->lock, 0);
+	KeInitializeMutex(&instance->registers, 0);
+	instance->destructive = setting_enabled(registry_path, L"AllowDestructive");
 	InitializeListHead(&instance->held);
 
 	status = secure_device(device, &instance->secured);

@@ -13,6 +13,7 @@
 #define POISON 0xAAAAAAAAAAAAAAAAull
 
 struct race {
+	const struct request *request;
 	ULONG threads, rounds;
 	volatile LONG started;   /* arrivals at the start of a round, over all rounds */
 	volatile LONG attempted; /* arrivals after the attempt, over all even rounds */
@@ -57,7 +58,7 @@ static BOOLEAN meet(struct race *race, volatile LONG *arrivals, ULONG target)
 {
 	InterlockedIncrement(arrivals);
 	for (ULONG spins = 1; (ULONG)InterlockedOr(arrivals, 0) < target; spins++) {
-		if (InterlockedOr(&race->stop, 0) != 0)
+		if (InterlockedOr(&race->stop, 0) != 0 || request_cancelled(race->request))
 			return FALSE;
 		YieldProcessor();
 		if (spins % 256 == 0)
@@ -135,7 +136,7 @@ NTSTATUS request_race(struct request *request)
 {
 	const struct pmctest_race args = *(const struct pmctest_race *)request->buffer;
 	struct pmctest_race_result *result = request->buffer;
-	struct race race = { .threads = args.threads, .rounds = args.rounds, .entry = result->entry };
+	struct race race = { .request = request, .threads = args.threads, .rounds = args.rounds, .entry = result->entry };
 	ULONG room;
 	NTSTATUS status;
 
@@ -147,6 +148,8 @@ NTSTATUS request_race(struct request *request)
 	status = run_all(request, &race);
 	if (!NT_SUCCESS(status))
 		return status;
+	if (request_cancelled(request))
+		return STATUS_CANCELLED;
 	*result = (struct pmctest_race_result){
 		.successes = (ULONG)race.successes,
 		.refusals = (ULONG)race.refusals,

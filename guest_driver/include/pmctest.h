@@ -11,18 +11,27 @@
 #include "../pmu/pmu.h"
 #include "counter_abi.h"
 
-#define PMCTEST_ABI 1u
+#define PMCTEST_ABI 2u
 
-/* CTL_CODE(0x8000, number, METHOD_BUFFERED, FILE_READ_DATA | FILE_WRITE_DATA) */
+/*
+ * CTL_CODE(0x8000, number, METHOD_BUFFERED, access): a handle needs FILE_READ_DATA for what only looks, FILE_WRITE_DATA too for what
+ * changes anything. The I/O manager sees to that.
+ */
 #define PMCTEST_DEVICE_TYPE 0x8000u
-#define PMCTEST_CODE(number) ((PMCTEST_DEVICE_TYPE << 16) | (3u << 14) | ((number) << 2))
+#define PMCTEST_READS 1u
+#define PMCTEST_CHANGES 3u
+#define PMCTEST_CODE(number, access) ((PMCTEST_DEVICE_TYPE << 16) | ((access) << 14) | ((number) << 2))
 
-#define PMCTEST_INFO PMCTEST_CODE(0x800u)     /* – → struct pmctest_info */
-#define PMCTEST_ALLOCATE PMCTEST_CODE(0x801u) /* struct pmctest_allocate + arrays → struct pmctest_call */
-#define PMCTEST_FREE PMCTEST_CODE(0x802u)     /* struct pmctest_free → struct pmctest_call */
-#define PMCTEST_CYCLES PMCTEST_CODE(0x803u)   /* struct pmctest_cycles → struct pmctest_cycles_result */
-#define PMCTEST_RACE PMCTEST_CODE(0x804u)     /* struct pmctest_race → struct pmctest_race_result + entries */
-#define PMCTEST_COUNT PMCTEST_CODE(0x805u)    /* struct pmctest_count → struct pmctest_count_result */
+#define PMCTEST_INFO PMCTEST_CODE(0x800u, PMCTEST_READS)       /* – → struct pmctest_info */
+#define PMCTEST_ALLOCATE PMCTEST_CODE(0x801u, PMCTEST_CHANGES) /* struct pmctest_allocate + arrays → struct pmctest_call */
+#define PMCTEST_FREE PMCTEST_CODE(0x802u, PMCTEST_CHANGES)     /* struct pmctest_free → struct pmctest_call */
+#define PMCTEST_CYCLES PMCTEST_CODE(0x803u, PMCTEST_CHANGES)   /* struct pmctest_cycles → struct pmctest_cycles_result */
+#define PMCTEST_RACE PMCTEST_CODE(0x804u, PMCTEST_CHANGES)     /* struct pmctest_race → struct pmctest_race_result + entries */
+#define PMCTEST_COUNT PMCTEST_CODE(0x805u, PMCTEST_CHANGES)    /* struct pmctest_count → struct pmctest_count_result */
+#define PMCTEST_COUNT_ALL PMCTEST_CODE(0x806u, PMCTEST_CHANGES) /* struct pmctest_count → struct pmctest_count_all + results */
+#define PMCTEST_HOLDINGS PMCTEST_CODE(0x807u, PMCTEST_READS)   /* – → struct pmctest_holdings + entries, as many as there is room for */
+#define PMCTEST_OVERFLOWS PMCTEST_CODE(0x808u, PMCTEST_READS)  /* – → struct pmctest_overflows */
+#define PMCTEST_GUARD PMCTEST_CODE(0x809u, PMCTEST_CHANGES)    /* struct pmctest_guard → struct pmctest_guard_result */
 
 /* Bounds; whatever is beyond them is refused with STATUS_INVALID_PARAMETER before anything happens. */
 #define PMCTEST_NAME_CHARS 32u    /* of a service and of its device: A-Z a-z 0-9 _ - */
@@ -30,7 +39,7 @@
 #define PMCTEST_MAX_CYCLES 10000u
 #define PMCTEST_MAX_THREADS 8u
 #define PMCTEST_MAX_ROUNDS 2000u
-#define PMCTEST_MAX_LOOP 1000000u
+#define PMCTEST_MAX_LOOP 100000u
 #define PMCTEST_MAX_HELD 1024u       /* allocations held by all handles of one instance */
 #define PMCTEST_REMEMBERED_HANDLES 256u /* that `free` still accepts after they were freed */
 
@@ -46,9 +55,23 @@ struct pmctest_info {
 	uint8_t free_present;
 	uint8_t secured;       /* the device is restricted to administrators and SYSTEM */
 	uint8_t shared_layout; /* resource lists are passed in the layout of 1903 and later */
-	uint32_t reserved;
+	uint8_t destructive;   /* calls at DISPATCH_LEVEL and leaks are allowed: AllowDestructive was 1 when the driver started */
+	uint8_t understood;    /* pmu_understood(): counting is possible */
+	uint8_t image;         /* enum pmctest_image */
+	uint8_t reserved;
+	uint32_t groups;
+	uint32_t pmu_interface; /* enum pmu_interface, on the CPU that answers */
+	uint32_t pmu_version;
+	uint32_t reserved2;
 	char version[16];
 	char arch[16];
+};
+
+/* Where the routine that allocates lies, as far as its address tells. */
+enum pmctest_image {
+	PMCTEST_IMAGE_UNKNOWN = 0,
+	PMCTEST_IMAGE_KERNEL = 1, /* in the image of the kernel itself */
+	PMCTEST_IMAGE_OTHER = 2,  /* in another one: a HAL of its own */
 };
 
 /* One observed call of a routine. */
@@ -67,6 +90,8 @@ enum pmctest_allocate_flags {
 	PMCTEST_WITH_AFFINITY = 1,  /* else GroupAffinty is NULL */
 	PMCTEST_WITH_RESOURCES = 2, /* else ResourceList is NULL */
 	PMCTEST_KEEP = 4,           /* the grant belongs to the instance, not to the file: a free or the unload ends it */
+	PMCTEST_DISPATCH = 8,       /* destructive: called at DISPATCH_LEVEL */
+	PMCTEST_LEAK = 16,          /* destructive: the driver forgets what it was granted */
 };
 
 struct pmctest_resource {
@@ -93,7 +118,12 @@ struct pmctest_allocate {
 struct pmctest_free {
 	uint64_t handle;
 	uint32_t cpu;
-	uint32_t worker; /* 1: on a system thread */
+	uint32_t flags; /* enum pmctest_free_flags */
+};
+
+enum pmctest_free_flags {
+	PMCTEST_FREE_WORKER = 1,   /* on a system thread */
+	PMCTEST_FREE_DISPATCH = 2, /* destructive: called at DISPATCH_LEVEL */
 };
 
 struct pmctest_cycles {
@@ -146,14 +176,73 @@ struct pmctest_count {
 };
 
 struct pmctest_count_result {
-	uint32_t status; /* STATUS_INVALID_DEVICE_STATE: this handle of the device holds no allocation */
+	/*
+	 * STATUS_INVALID_DEVICE_STATE: this handle of the device does not hold the whole PMU of all CPUs; STATUS_NOT_SUPPORTED: a PMU
+	 * that is not understood (only described). In both cases no register was written.
+	 */
+	uint32_t status;
 	uint32_t cpu;    /* number within the group */
 	uint16_t group;
 	uint16_t reserved[3];
 	struct pmu_report report;
 };
 
-_Static_assert(sizeof(struct pmctest_info) == 64, "wire format");
+/* One after the other, each on its own CPU. */
+struct pmctest_count_all {
+	uint32_t cpus;
+	uint32_t reserved;
+	struct pmctest_count_result result[];
+};
+
+enum pmctest_owner {
+	PMCTEST_OWNER_DRIVER = 0, /* the instance itself (PMCTEST_KEEP) */
+	PMCTEST_OWNER_SELF = 1,   /* the handle of the device that asks */
+	PMCTEST_OWNER_OTHER = 2,  /* another one */
+};
+
+struct pmctest_held {
+	uint64_t handle;
+	uint32_t file;  /* number of the device's handle, counted from 1 since the load; 0: the instance */
+	uint8_t owner;  /* enum pmctest_owner */
+	uint8_t whole;  /* all counters of all CPUs were asked for */
+	uint16_t reserved;
+};
+
+struct pmctest_holdings {
+	uint32_t total;
+	uint32_t entries; /* below */
+	struct pmctest_held held[];
+};
+
+/* What the overflow handler was called with since the load. */
+#define PMCTEST_OVERFLOW_OWNERS 16u
+struct pmctest_overflows {
+	uint64_t calls;
+	uint64_t lost; /* calls for owners beyond the table */
+	struct {
+		uint64_t handle; /* OwningHandle; the table ends with the first entry without calls */
+		uint64_t calls;
+		uint64_t bits; /* OverflowBits of all calls together */
+	} owner[PMCTEST_OVERFLOW_OWNERS];
+};
+
+/* One access to a PMU register that is made to fault, see pmu_provoke(). */
+struct pmctest_guard {
+	uint32_t write; /* 1: needs what counting needs */
+	uint32_t reserved;
+};
+
+struct pmctest_guard_result {
+	uint32_t status; /* as in struct pmctest_count_result */
+	uint32_t fault;  /* NTSTATUS of the exception, 0: there was none */
+};
+
+_Static_assert(sizeof(struct pmctest_count_all) == 8, "wire format");
+_Static_assert(sizeof(struct pmctest_held) == 16, "wire format");
+_Static_assert(sizeof(struct pmctest_holdings) == 8, "wire format");
+_Static_assert(sizeof(struct pmctest_overflows) == 16 + 24 * PMCTEST_OVERFLOW_OWNERS, "wire format");
+_Static_assert(sizeof(struct pmctest_guard_result) == 8, "wire format");
+_Static_assert(sizeof(struct pmctest_info) == 80, "wire format");
 _Static_assert(sizeof(struct pmctest_call) == 24, "wire format");
 _Static_assert(sizeof(struct pmctest_allocate) == 32, "wire format");
 _Static_assert(sizeof(struct pmctest_resource) == 16, "wire format");

@@ -78,6 +78,7 @@ void pmu_raw(uint32_t op, uint32_t reg, uint64_t *value)
 	CASE(PMU_PMCNTENCLR, "pmcntenclr_el0");
 	CASE(PMU_PMCCNTR, "pmccntr_el0");
 	CASE(PMU_PMCCFILTR, "pmccfiltr_el0");
+	CASE(PMU_PMOVSCLR, "pmovsclr_el0");
 	case PMU_PMSWINC:
 		if (write)
 			WRITE("pmswinc_el0");
@@ -145,6 +146,19 @@ void pmu_describe(struct pmu_report *report)
 	report->width = 32;
 }
 
+int pmu_understood(const struct pmu_report *report)
+{
+	(void)report; /* each version of PMUv3 contains the ones before */
+	return 1;
+}
+
+uint32_t pmu_provoke(int write)
+{
+	uint64_t value = 0;
+
+	return write ? pmu_guarded(PMU_SYSREG_WRITE, PMU_PMCNTENCLR, &value) : pmu_guarded(PMU_SYSREG_READ, PMU_PMCR, &value);
+}
+
 /* The control register (type or filter), the value register, and the counter's bit in the enable masks. */
 static void run(struct pmu_report *report, uint64_t pmcr, struct pmu_recipe *recipe, uint32_t control, uint32_t value, uint64_t bit)
 {
@@ -153,6 +167,8 @@ static void run(struct pmu_report *report, uint64_t pmcr, struct pmu_recipe *rec
 	recipe->read_op = PMU_SYSREG_READ;
 	recipe->write_op = PMU_SYSREG_WRITE;
 	recipe->value = value;
+	recipe->status = recipe->status_clear = PMU_PMOVSCLR;
+	recipe->status_bit = bit;
 	/* Writing back the saved mask to the set register is exact: only our bit was changed, and stop has cleared it. */
 	recipe->saved[0] = PMU_PMCNTENSET;
 	recipe->saved[1] = PMU_PMCR;

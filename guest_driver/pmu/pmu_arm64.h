@@ -11,6 +11,7 @@ enum pmu_sysreg {
 	PMU_PMCNTENCLR,
 	PMU_PMCCNTR,
 	PMU_PMCCFILTR,
+	PMU_PMOVSCLR,
 	PMU_PMSWINC,     /* write only */
 	PMU_PMCEID0,     /* this and those below: read only */
 	PMU_PMCEID1,

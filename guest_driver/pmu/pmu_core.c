@@ -50,7 +50,9 @@ struct pmu_counter *pmu_entry(struct pmu_report *report, uint32_t kind, uint32_t
 	counter->state = PMU_DEAD;
 	counter->count = 0;
 	counter->fault = 0;
-	counter->reserved = 0;
+	counter->checked = counter->passed = 0;
+	counter->rdpmc_fault = 0;
+	counter->rdpmc = 0;
 	return counter;
 }
 
@@ -103,10 +105,25 @@ static int in_range(uint32_t expectation, uint64_t count, uint32_t loop)
 	}
 }
 
+static void check(struct pmu_counter *counter, enum pmu_check which, int passed)
+{
+	counter->checked |= which;
+	counter->passed = passed ? counter->passed | which : counter->passed & ~(uint32_t)which;
+}
+
+static int passed(const struct pmu_counter *counter, uint32_t checks)
+{
+	return (counter->passed & checks) == checks;
+}
+
+static uint64_t mask_of(const struct pmu_recipe *recipe)
+{
+	return recipe->width >= 64u ? ~0ull : (1ull << recipe->width) - 1u;
+}
+
 static void try_once(struct pmu_report *report, struct pmu_counter *counter, const struct pmu_recipe *recipe)
 {
-	uint64_t mask = recipe->width >= 64u ? ~0ull : (1ull << recipe->width) - 1u;
-	uint64_t before, stopped, later;
+	uint64_t before, stopped, later, reset;
 
 	write_all(report, counter, recipe, recipe->clear, recipe->clear_count);
 	before = pmu_read(report, counter, recipe->read_op, recipe->value);
@@ -114,12 +131,74 @@ static void try_once(struct pmu_report *report, struct pmu_counter *counter, con
 	make_events(report, counter, recipe);
 	write_all(report, counter, recipe, recipe->stop, recipe->stop_count);
 	stopped = pmu_read(report, counter, recipe->read_op, recipe->value);
+	if (recipe->has_rdpmc)
+		counter->rdpmc_fault = pmu_guarded(PMU_RDPMC, recipe->rdpmc, &counter->rdpmc);
 	make_events(report, counter, recipe);
 	later = pmu_read(report, counter, recipe->read_op, recipe->value);
+	pmu_write(report, counter, recipe->write_op, recipe->value, 0);
+	make_events(report, counter, recipe);
+	reset = pmu_read(report, counter, recipe->read_op, recipe->value);
 	if (counter->fault != 0)
 		return;
-	counter->count = (stopped - before) & mask;
-	counter->state = later == stopped && in_range(recipe->expectation, counter->count, report->loop) ? PMU_COUNTING : PMU_DEAD;
+	counter->count = (stopped - before) & mask_of(recipe);
+	check(counter, PMU_CHECK_STARTED, counter->count != 0);
+	check(counter, PMU_CHECK_IN_RANGE, in_range(recipe->expectation, counter->count, report->loop));
+	check(counter, PMU_CHECK_STOPPED, later == stopped);
+	check(counter, PMU_CHECK_RESET, reset == 0);
+	if (recipe->has_rdpmc)
+		check(counter, PMU_CHECK_RDPMC, counter->rdpmc_fault == 0 && counter->rdpmc == stopped);
+	counter->state = passed(counter, PMU_CHECK_STARTED | PMU_CHECK_IN_RANGE | PMU_CHECK_STOPPED) ? PMU_COUNTING : PMU_DEAD;
+}
+
+/* A fault of the status registers makes a failed check, never a faulted counter: it has shown already that it counts. */
+static int overflow_bit(const struct pmu_recipe *recipe, int *faulted)
+{
+	uint64_t status = 0;
+
+	if (pmu_guarded(recipe->read_op, recipe->status, &status) != 0)
+		*faulted = 1;
+	return (status & recipe->status_bit) != 0;
+}
+
+/* Wrap early in the loop: another run may take fewer cycles. No interrupt: nothing here ever sets an interrupt enable. */
+static void try_overflow(struct pmu_report *report, struct pmu_counter *counter, const struct pmu_recipe *recipe)
+{
+	uint64_t bit = recipe->status_bit;
+	int faulted = 0, set, left;
+
+	if (bit == 0 || counter->state != PMU_COUNTING || overflow_bit(recipe, &faulted)) /* set before us: it could not be put back */
+		return;
+	write_all(report, counter, recipe, recipe->clear, recipe->clear_count);
+	pmu_write(report, counter, recipe->write_op, recipe->value, (0 - (counter->count / 64 + 1)) & mask_of(recipe));
+	write_all(report, counter, recipe, recipe->start, recipe->start_count);
+	make_events(report, counter, recipe);
+	write_all(report, counter, recipe, recipe->stop, recipe->stop_count);
+	set = overflow_bit(recipe, &faulted);
+	if (pmu_guarded(recipe->write_op, recipe->status_clear, &bit) != 0)
+		faulted = 1;
+	left = overflow_bit(recipe, &faulted);
+	check(counter, PMU_CHECK_OVERFLOW, set && !left && !faulted);
+}
+
+/* What was saved, even after a fault in between; a fault here is noted, and the rest is still restored. */
+static void restore(struct pmu_report *report, struct pmu_counter *counter, const struct pmu_recipe *recipe, const uint64_t *saved,
+		    uint32_t count)
+{
+	int same = 1;
+
+	if (count == 0)
+		return;
+	while (count > 0) {
+		uint64_t value = saved[--count], found = ~value;
+		uint32_t fault = pmu_guarded(recipe->write_op, recipe->saved[count], &value);
+
+		if (fault == 0)
+			fault = pmu_guarded(recipe->read_op, recipe->saved[count], &found);
+		if (fault != 0)
+			note_fault(report, counter, fault);
+		same = same && found == saved[count];
+	}
+	check(counter, PMU_CHECK_RESTORED, same);
 }
 
 void pmu_run(struct pmu_report *report, const struct pmu_recipe *recipe)
@@ -142,15 +221,9 @@ void pmu_run(struct pmu_report *report, const struct pmu_recipe *recipe)
 		if (counter->state != PMU_DEAD || counter->count == 0)
 			break;
 	}
-	/* Restore what was saved, even after a fault in between; a fault here is noted, and the rest is still restored. */
-	while (done > 0) {
-		uint32_t fault;
-
-		done--;
-		fault = pmu_guarded(recipe->write_op, recipe->saved[done], &saved[done]);
-		if (fault != 0)
-			note_fault(report, counter, fault);
-	}
+	if (counter->fault == 0)
+		try_overflow(report, counter, recipe);
+	restore(report, counter, recipe, saved, done);
 }
 
 void pmu_measure(struct pmu_report *report, uint32_t loop)

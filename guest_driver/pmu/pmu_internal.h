@@ -31,6 +31,9 @@ struct pmu_recipe {
 	uint32_t read_op, write_op;  /* enum pmu_op */
 	uint32_t value;              /* the register that holds the count */
 	struct pmu_write trigger;    /* PMU_EXACT: the write that makes one event */
+	uint32_t has_rdpmc, rdpmc;   /* RDPMC reads this counter under that number */
+	uint32_t status, status_clear; /* registers of the overflow status: to read, to clear bits in */
+	uint64_t status_bit;         /* of this counter; 0: there is no such register */
 	uint32_t saved[PMU_STEPS], saved_count;
 	struct pmu_write clear[PMU_STEPS], start[PMU_STEPS], stop[PMU_STEPS];
 	uint32_t clear_count, start_count, stop_count;

@@ -24,6 +24,13 @@ const char *pmu_state_name(uint32_t state)
 	}
 }
 
+const char *pmu_check_name(uint32_t number)
+{
+	static const char *const names[PMU_CHECKS] = { "started", "in_range", "stopped", "reset", "rdpmc", "overflow", "restored" };
+
+	return number < PMU_CHECKS ? names[number] : "?";
+}
+
 const char *pmu_event_name(uint32_t interface, const struct pmu_counter *counter)
 {
 	static const char *const fixed[] = { "instructions", "cycles", "ref-cycles", "slots" };

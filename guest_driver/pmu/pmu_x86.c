@@ -20,6 +20,7 @@ enum {
 	INTEL_GLOBAL_OVF_CTRL = 0x390,
 	INTEL_FULL_WIDTH_PMC0 = 0x4c1,
 	INTEL_MAX_GENERAL = 8,
+	INTEL_KNOWN_VERSIONS = 5,
 	INTEL_KNOWN_FIXED = 4, /* instructions, cycles, reference cycles, slots; later ones count nothing that a loop must show */
 };
 #define AMD_LEGACY_CTL0 0xc0010000u
@@ -34,6 +35,12 @@ enum {
 #define AMD_MAX_COUNTERS 16u
 #define AMD_WIDTH 48u
 
+#define AMD_CORE_RDPMC 6u /* behind the first six, RDPMC's numbers go to counters of other units */
+
+#define INTEL_RDPMC_FIXED (1u << 30)
+#define INTEL_GLOBAL_RESERVED (1ull << 63) /* of GLOBAL_CTRL */
+#define RDPMC_NONE 0x3fffffffu             /* no CPU has so many */
+
 #define SELECT_USER (1ull << 16)
 #define SELECT_KERNEL (1ull << 17)
 #define SELECT_ENABLE (1ull << 22)
@@ -44,6 +51,10 @@ enum {
 #define EVENT_INSTRUCTIONS 0xc0u
 
 #define OBSERVED_WITHOUT_PMU 4u
+
+/* run() finds the overflow status and its clearing register beside the enable register. */
+_Static_assert(INTEL_GLOBAL_STATUS == INTEL_GLOBAL_CTRL - 1 && INTEL_GLOBAL_OVF_CTRL == INTEL_GLOBAL_CTRL + 1, "Intel");
+_Static_assert(AMD_GLOBAL_STATUS == AMD_GLOBAL_CTL - 1 && AMD_GLOBAL_STATUS_CLR == AMD_GLOBAL_CTL + 1, "AMD");
 
 static int between(uint32_t reg, uint32_t first, uint32_t count)
 {
@@ -169,6 +180,28 @@ void pmu_describe(struct pmu_report *report)
 		describe_amd(report);
 }
 
+int pmu_understood(const struct pmu_report *report)
+{
+	return report->interface != PMU_INTEL_ARCH || report->version <= INTEL_KNOWN_VERSIONS;
+}
+
+uint32_t pmu_provoke(int write)
+{
+	uint64_t value = 0, before = 0;
+	uint32_t fault;
+
+	if (!write)
+		return pmu_guarded(PMU_RDPMC, RDPMC_NONE, &value);
+	fault = pmu_guarded(PMU_MSR_READ, INTEL_GLOBAL_CTRL, &before);
+	if (fault != 0)
+		return fault;
+	value = INTEL_GLOBAL_RESERVED;
+	fault = pmu_guarded(PMU_MSR_WRITE, INTEL_GLOBAL_CTRL, &value);
+	if (fault == 0)
+		pmu_guarded(PMU_MSR_WRITE, INTEL_GLOBAL_CTRL, &before);
+	return fault;
+}
+
 static void begin(struct pmu_recipe *recipe, uint32_t kind, uint32_t index, uint32_t event, uint32_t width)
 {
 	*recipe = (struct pmu_recipe){ .kind = kind, .index = index, .event = event, .width = width,
@@ -176,12 +209,21 @@ static void begin(struct pmu_recipe *recipe, uint32_t kind, uint32_t index, uint
 	recipe->expectation = event == EVENT_INSTRUCTIONS ? PMU_INSTRUCTIONS : PMU_NONZERO;
 }
 
-/* Control register, value register, and the global enable register if there is one (global != 0). */
+static void rdpmc(struct pmu_recipe *recipe, uint32_t number)
+{
+	recipe->has_rdpmc = 1;
+	recipe->rdpmc = number;
+}
+
+/* Control register, value register, and the global enable register if there is one (global != 0; its neighbours hold the status). */
 static void run(struct pmu_report *report, struct pmu_recipe *recipe, uint32_t control, uint64_t on, uint32_t value, uint32_t global,
 		uint64_t global_on)
 {
 	recipe->value = value;
 	if (global) {
+		recipe->status = global - 1;
+		recipe->status_clear = global + 1;
+		recipe->status_bit = global_on;
 		recipe->saved[recipe->saved_count++] = global;
 		recipe->clear[recipe->clear_count++] = (struct pmu_write){ global, 0 };
 		recipe->stop[recipe->stop_count++] = (struct pmu_write){ global, 0 };
@@ -221,6 +263,7 @@ static void measure_intel(struct pmu_report *report)
 	event = (id.ebx >> 1 & 1u) && !(id.ebx & 1u) ? EVENT_CYCLES : EVENT_INSTRUCTIONS;
 	for (uint32_t i = 0; i < report->general && i < INTEL_MAX_GENERAL; i++) {
 		begin(&recipe, PMU_GENERAL, i, event, report->width);
+		rdpmc(&recipe, i);
 		run(report, &recipe, INTEL_PERFEVTSEL0 + i, event | SELECT_USER | SELECT_KERNEL | SELECT_ENABLE, value0 + i, global,
 		    1ull << i);
 	}
@@ -231,6 +274,7 @@ static void measure_intel(struct pmu_report *report)
 		if (i >= (id.edx & 0x1fu) && !(report->version >= 5 && (id.ecx >> i & 1u)))
 			continue;
 		begin(&recipe, PMU_FIXED, i, i, fixed_width);
+		rdpmc(&recipe, INTEL_RDPMC_FIXED | i);
 		recipe.expectation = i == 0 ? PMU_INSTRUCTIONS : PMU_NONZERO;
 		run(report, &recipe, INTEL_FIXED_CTR_CTRL, FIXED_USER_AND_KERNEL << (4 * i), INTEL_FIXED_CTR0 + i, global,
 		    1ull << (32 + i));
@@ -246,6 +290,8 @@ static void measure_amd(struct pmu_report *report)
 
 	for (uint32_t i = 0; i < count && i < AMD_MAX_COUNTERS; i++) {
 		begin(&recipe, PMU_GENERAL, i, EVENT_INSTRUCTIONS, AMD_WIDTH);
+		if (i < AMD_CORE_RDPMC)
+			rdpmc(&recipe, i);
 		run(report, &recipe, core ? AMD_CORE_CTL0 + 2 * i : AMD_LEGACY_CTL0 + i,
 		    EVENT_INSTRUCTIONS | SELECT_USER | SELECT_KERNEL | SELECT_ENABLE, core ? AMD_CORE_CTR0 + 2 * i : AMD_LEGACY_CTR0 + i,
 		    global, 1ull << i);

@@ -76,7 +76,15 @@ static void put_counter(const struct pmu_report *report, const struct pmu_counte
 	put_hex(counter->count);
 	put_text("\"");
 	put_field("fault", counter->fault);
-	put_text("}");
+	put_text(",\"checks\":{");
+	for (uint32_t i = 0; i < PMU_CHECKS; i++) {
+		uint32_t bit = 1u << i;
+
+		put_text(i > 0 ? ",\"" : "\"");
+		put_text(pmu_check_name(i));
+		put_text(counter->checked & bit ? counter->passed & bit ? "\":true" : "\":false" : "\":null");
+	}
+	put_text("}}");
 }
 
 _Noreturn void probe_main(void)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from harness.contract.observations import Call
 from harness.driver import protocol
@@ -14,6 +14,8 @@ from harness.errors import ClientError
 POISON = 0xAAAA_AAAA_AAAA_AAAA
 CYCLES_TIMEOUT_S = 180.0
 RACE_TIMEOUT_S = 180.0
+COUNT_ALL_TIMEOUT_S = 180.0
+RAW_TIMEOUT_S = 180.0
 
 
 class Device:
@@ -50,10 +52,12 @@ class Device:
         resources: dict[str, Any] | None = None,
         cpu: int | None = None,
         keep: bool = False,
+        irql: protocol.Irql | None = None,
     ) -> Call:
         """HalAllocateHardwareCounters; without arguments the plain request (NULL, 0, NULL).
 
         With `keep` the allocation belongs to the driver instead of to this handle: only a free or its unload ends it.
+        `irql` 2 makes the call at DISPATCH_LEVEL: only a driver that was started with AllowDestructive=1 does that.
         """
         return self._call(
             "allocate",
@@ -63,11 +67,37 @@ class Device:
             cpu=cpu,
             poison=POISON,
             keep=keep,
+            irql=irql,
         )
 
-    def free(self, handle: int, *, cpu: int | None = None, worker: bool = False) -> Call:
-        """HalFreeHardwareCounters; `worker` makes a system thread call it."""
-        return self._call("free", handle=handle, cpu=cpu, worker=worker)
+    def free(
+        self,
+        handle: int,
+        *,
+        cpu: int | None = None,
+        worker: bool = False,
+        irql: protocol.Irql | None = None,
+    ) -> Call:
+        """HalFreeHardwareCounters; `worker` makes a system thread call it; `irql` as in `allocate`."""
+        return self._call("free", handle=handle, cpu=cpu, worker=worker, irql=irql)
+
+    def leak(self) -> Call:
+        """The plain request, whose grant the driver forgets: nothing ever frees it (AllowDestructive=1 only)."""
+        return self._call("leak")
+
+    def holdings(self) -> tuple[protocol.Held, ...]:
+        """All allocations that this instance of the driver holds."""
+        return self._session.call("holdings", protocol.Holdings, device=self._number).held
+
+    def overflows(self) -> protocol.Overflows:
+        """What the driver's overflow handler was called with since it was loaded."""
+        return self._session.call("overflows", protocol.Overflows, device=self._number)
+
+    def raw(self, rows: Sequence[protocol.RawRow]) -> protocol.RawResult:
+        """I/O control requests of any kind, for fuzzing."""
+        return self._session.call(
+            "ioctl.raw", protocol.RawResult, device=self._number, rows=tuple(rows), timeout_s=RAW_TIMEOUT_S
+        )
 
     def cycles(self, count: int) -> protocol.CyclesResult:
         """`count` times allocate and free inside the driver."""
@@ -86,9 +116,24 @@ class Device:
             timeout_s=RACE_TIMEOUT_S,
         )
 
-    def count(self, loop: int = 10_000) -> protocol.CountResult:
-        """Program every counter, run the known loop, read; the handle must hold an allocation."""
-        return self._session.call("count", protocol.CountResult, device=self._number, loop=loop)
+    def count(self, loop: int = 10_000, *, cpu: int | None = None) -> protocol.CountResult:
+        """Program every counter, run the known loop, read; the handle must hold the whole PMU of all CPUs."""
+        return self._session.call("count", protocol.CountResult, device=self._number, loop=loop, cpu=cpu)
+
+    def count_all(self, loop: int = 10_000) -> tuple[protocol.CountResult, ...]:
+        """The same on each CPU of all groups, in one request."""
+        result = self._session.call(
+            "count.all",
+            protocol.CountAllResult,
+            device=self._number,
+            loop=loop,
+            timeout_s=COUNT_ALL_TIMEOUT_S,
+        )
+        return result.cpus
+
+    def guard(self, access: Literal["read", "write"]) -> protocol.GuardResult:
+        """Make the driver's own access to a PMU register fault, and see whether its guard holds."""
+        return self._session.call("guard", protocol.GuardResult, device=self._number, access=access)
 
     def _call(self, op: str, **args: Any) -> Call:
         result = self._session.call(op, protocol.CallResult, device=self._number, **args)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from harness.driver.wire import HexInt, Message, UInt16, UInt32
+from harness.probe.models import CounterChecks
 
 MAX_CYCLES = 10_000
 MAX_RACE_THREADS = 8
@@ -37,7 +38,9 @@ class DriverInfo(Message):
 
     `held`: allocations of all its handles; `pool_bytes`: nonpaged pool that it holds itself; `secured`: its device
     got a DACL for administrators and SYSTEM only; `shared_layout`: resource lists are passed in the layout of 1903
-    and later.
+    and later; `destructive`: calls at DISPATCH_LEVEL and leaks are allowed (AllowDestructive was 1 in the service's
+    key when the driver started); `pmu_understood`: counting is possible on a PMU of this interface and version;
+    `routines_in`: the image that holds HalAllocateHardwareCounters, as far as its address tells.
     """
 
     abi: UInt32
@@ -46,11 +49,17 @@ class DriverInfo(Message):
     allocate_present: bool
     free_present: bool
     cpus: UInt32
+    groups: UInt32
     held: UInt32
     pool_bytes: HexInt
     secured: bool
     shared_layout: bool
     loop_max: UInt32
+    destructive: bool
+    pmu_interface: str
+    pmu_version: UInt32
+    pmu_understood: bool
+    routines_in: Literal["kernel", "other", "unknown"]
 
 
 class Affinity(Message):
@@ -80,11 +89,16 @@ class Resources(Message):
     count: UInt32 | None = None
 
 
+Irql = Literal[0, 2]
+"""PASSIVE_LEVEL or DISPATCH_LEVEL."""
+
+
 class AllocateArgs(Message):
     """HalAllocateHardwareCounters; the defaults are the plain request (NULL, 0, NULL).
 
     `cpu`: the CPU (index over all groups) to call it on; `poison`: what the handle cell holds before; `keep`: what is
-    granted belongs to the driver instead of to this handle of the device: only a free or its unload ends it.
+    granted belongs to the driver instead of to this handle of the device: only a free or its unload ends it; `irql`:
+    2 calls it at DISPATCH_LEVEL, which the driver refuses unless it is `destructive`.
     """
 
     device: UInt32
@@ -94,6 +108,7 @@ class AllocateArgs(Message):
     cpu: UInt32 | None = None
     poison: HexInt = 0xAAAA_AAAA_AAAA_AAAA
     keep: bool = False
+    irql: Irql | None = None
 
 
 class FreeArgs(Message):
@@ -103,6 +118,7 @@ class FreeArgs(Message):
     handle: HexInt
     cpu: UInt32 | None = None
     worker: bool = False
+    irql: Irql | None = None
 
 
 class CallResult(Message):
@@ -160,17 +176,27 @@ class CountArgs(Message):
 
 
 class CounterCount(Message):
-    """One counter in the words of the PMU probe; `fault` is the NTSTATUS of its first exception."""
+    """One counter in the words of the PMU probe; `fault` is the NTSTATUS of its first exception.
+
+    `rdpmc` is what the instruction RDPMC read at the end of the loop, None where it was not asked; `rdpmc_fault` the
+    NTSTATUS of its exception.
+    """
 
     name: str
     event: str
     state: Literal["counting", "dead", "faulted"]
     count: HexInt
     fault: UInt32
+    rdpmc: HexInt | None
+    rdpmc_fault: UInt32
+    checks: CounterChecks
 
 
 class CountResult(Message):
-    """`status` is not 0 when the handle held no allocation: then no register was touched."""
+    """One CPU. `status` is not 0 when no register was written.
+
+    0xC0000184: the handle did not hold the whole PMU of all CPUs; 0xC00000BB: the PMU is not understood.
+    """
 
     status: UInt32
     cpu: UInt32
@@ -182,6 +208,92 @@ class CountResult(Message):
     loop: UInt32
     fault: UInt32
     counters: tuple[CounterCount, ...]
+
+
+class CountAllArgs(Message):
+    """Run the known loop of `loop` iterations for every counter of every CPU, one CPU after the other."""
+
+    device: UInt32
+    loop: UInt32
+
+
+class CountAllResult(Message):
+    """One result for each CPU, each measured on that CPU."""
+
+    cpus: tuple[CountResult, ...]
+
+
+class GuardArgs(Message):
+    """One access to a PMU register that is made to fault; a write needs what `count` needs."""
+
+    device: UInt32
+    access: Literal["read", "write"]
+
+
+class GuardResult(Message):
+    """`status` as in CountResult; `fault`: NTSTATUS of the exception that the driver caught, 0 when there was none."""
+
+    status: UInt32
+    fault: UInt32
+
+
+class Held(Message):
+    """An allocation: whose it is, by which handle of the device (`file`, counted from 1), and whether of everything."""
+
+    handle: HexInt
+    owner: Literal["driver", "self", "other"]
+    file: UInt32
+    whole: bool
+
+
+class Holdings(Message):
+    """All allocations of one instance of the driver."""
+
+    held: tuple[Held, ...]
+
+
+class OverflowOwner(Message):
+    """Calls of the overflow handler for one allocation; `bits` are those of all calls together."""
+
+    handle: HexInt
+    calls: HexInt
+    bits: HexInt
+
+
+class Overflows(Message):
+    """What the overflow handler was called with since the driver was loaded; `lost`: calls not told apart by owner."""
+
+    calls: HexInt
+    lost: HexInt
+    owners: tuple[OverflowOwner, ...]
+
+
+class RawRow(Message):
+    """`repeat` I/O control requests: `input` (hexadecimal digits), then `random` bytes.
+
+    The random bytes are those of SplitMix64 with the seeds `seed`, `seed` + 1, ….
+    """
+
+    code: UInt32
+    input: Annotated[str, Field(pattern="^([0-9a-f]{2})*$")] = ""
+    random: UInt32 = 0
+    seed: HexInt = 0
+    repeat: UInt32 = 1
+    output: UInt32 = 0
+
+
+class RawArgs(Message):
+    """Requests to any code, in bulk."""
+
+    device: UInt32
+    rows: tuple[RawRow, ...]
+
+
+class RawResult(Message):
+    """For each row: pairs of a Win32 error and how often it came. `longest_ms`: the slowest single request."""
+
+    results: tuple[tuple[tuple[UInt32, UInt32], ...], ...]
+    longest_ms: UInt32
 
 
 class HolderMode(StrEnum):

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from harness.errors import ProtocolError
-from harness.probe.models import Counter, CounterState, PmuVerdict
+from harness.probe.models import Counter, CounterChecks, CounterState, PmuVerdict
 
 
 def _unhex(text: object) -> object:
@@ -33,6 +33,7 @@ class RawCounter(_Line):
     state: CounterState
     count: Hex
     fault: Hex
+    checks: CounterChecks
 
 
 class RawAnswer(_Line):
@@ -67,6 +68,7 @@ class RawAnswer(_Line):
                 count=c.count,
                 loop=self.loop,
                 fault=hex(c.fault) if c.fault else None,
+                checks=c.checks,
             )
             for c in self.counters
         )

@@ -25,6 +25,26 @@ class CounterState(StrEnum):
     FAULTED = "faulted"
 
 
+class CounterChecks(BaseModel):
+    """What was asked of one counter; None where it could not be asked.
+
+    `started`: it moved while enabled; `in_range`: by what the loop makes; `stopped`: it stands still when disabled;
+    `reset`: a written 0 is read, and stays; `rdpmc`: the instruction RDPMC reads what the register shows (x86);
+    `overflow`: the overflow status is set by a wrap and cleared when told to; `restored`: each register read back as
+    it was found.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    started: bool | None = None
+    in_range: bool | None = None
+    stopped: bool | None = None
+    reset: bool | None = None
+    rdpmc: bool | None = None
+    overflow: bool | None = None
+    restored: bool | None = None
+
+
 class Counter(BaseModel):
     """One counter: its name (gp0, fixed1, cycle, event3), what it was told to count, and what it showed.
 
@@ -41,6 +61,7 @@ class Counter(BaseModel):
     count: int
     loop: int
     fault: str | None = None
+    checks: CounterChecks = CounterChecks()
 
 
 class ProbeAnswer(BaseModel):

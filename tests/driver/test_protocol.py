@@ -118,3 +118,16 @@ def test_what_is_no_call_is_refused(change: dict[str, Any]) -> None:
     jsonschema.validate(CALL, call)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**CALL, **change}, call)
+
+
+def test_looking_needs_read_access_and_changing_needs_both(sources: Path) -> None:
+    """CTL_CODE's access bits are what the I/O manager checks before the driver is asked; all requests are buffered."""
+    text = (sources / "include" / "pmctest.h").read_text()
+    access = dict(re.findall(r"#define PMCTEST_(\w+) PMCTEST_CODE\(0x\w+u, PMCTEST_(\w+)\)", text))
+    reads = {name for name, kind in access.items() if kind == "READS"}
+    assert reads == {"INFO", "HOLDINGS", "OVERFLOWS"}
+    assert {kind for name, kind in access.items() if name not in reads} == {"CHANGES"}
+    wire = defines(sources / "include" / "pmctest.h")
+    assert (wire["PMCTEST_READS"], wire["PMCTEST_CHANGES"]) == (1, 3)
+    served = set(re.findall(r"\{ PMCTEST_(\w+), ", (sources / "driver" / "dispatch.c").read_text()))
+    assert served == set(access)

@@ -69,6 +69,10 @@ def test_aarch64_tcg_counts_with_a_pmu(machine: str, cpu: str) -> None:
     assert all(c.count > 0 for c in cycles)
     assert [c.count for c in software] == [5] * 6
     assert all(c.state is CounterState.COUNTING for c in answer.counters)
+    for counter in answer.counters:  # every check that this architecture has
+        checks = counter.checks.model_dump()
+        assert {name for name, passed in checks.items() if passed is None} == {"rdpmc"}, counter
+        assert all(passed is not False for passed in checks.values()), counter
 
 
 @pytest.mark.parametrize("machine", ["virt", "virt,virtualization=on"])

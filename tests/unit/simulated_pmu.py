@@ -6,7 +6,8 @@ The code is compiled for the host and run on a register file that is written in 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,13 +38,19 @@ class Counter(ctypes.Structure):
     """struct pmu_counter."""
 
     _fields_ = [(name, ctypes.c_uint32) for name in ("kind", "index", "event", "state")]
-    _fields_ += [("count", ctypes.c_uint64), ("fault", ctypes.c_uint32), ("reserved", ctypes.c_uint32)]
+    _fields_ += [("count", ctypes.c_uint64)]
+    _fields_ += [(name, ctypes.c_uint32) for name in ("fault", "checked", "passed", "rdpmc_fault")]
+    _fields_ += [("rdpmc", ctypes.c_uint64)]
     kind: int
     index: int
     event: int
     state: int
     count: int
     fault: int
+    checked: int
+    passed: int
+    rdpmc_fault: int
+    rdpmc: int
 
 
 class Report(ctypes.Structure):
@@ -68,16 +75,23 @@ class Report(ctypes.Structure):
 NONE, INTEL, AMD, AMD_V2 = range(4)
 DEAD, COUNTING, FAULTED = range(3)
 GENERAL, FIXED = 0, 1
+CHECKS = ("started", "in_range", "stopped", "reset", "rdpmc", "overflow", "restored")
+MASK = (1 << 48) - 1
 
 
 @dataclass
 class SimulatedCounter:
-    """One counter: where its registers are, and when they say that it runs. `value` holds the count."""
+    """One counter: where its registers are, and when they say that it runs. `value` holds the count.
+
+    `rdpmc` is its number for that instruction, `bit` its place in the overflow status.
+    """
 
     control: int
     value: int
     running: Callable[[dict[int, int]], bool]
     event: Callable[[dict[int, int]], int]
+    rdpmc: int
+    bit: int
 
 
 @dataclass
@@ -91,6 +105,11 @@ class SimulatedCpu:
     noise: list[int] = field(default_factory=list)  # added to the next stretches, one after the other
     reads_as_zero: bool = False  # as KVM without a virtual PMU: reads 0, drops writes
     never_stops: bool = False
+    never_resets: bool = False
+    rdpmc_shows: Callable[[int], int] | None = lambda value: value  # None: it faults
+    status: tuple[int, int] | None = None  # registers of the overflow status: to read, to clear bits in
+    sets_status: bool = True
+    forgets: set[int] = field(default_factory=set)  # registers that lose bit 1 when they are written
     written: set[int] = field(default_factory=set)
 
     def run_cpuid(self, leaf: int, _subleaf: int, out: object) -> None:
@@ -99,7 +118,9 @@ class SimulatedCpu:
             regs[i] = value
 
     def guarded(self, op: int, reg: int, value: object) -> int:
-        if op == RDPMC or reg not in self.msrs:
+        if op == RDPMC:
+            return self._rdpmc(reg, value)
+        if reg not in self.msrs:
             return GENERAL_PROTECTION
         if op == MSR_READ:
             if self.never_stops:
@@ -110,14 +131,33 @@ class SimulatedCpu:
         assert op == MSR_WRITE
         self.written.add(reg)
         if not self.reads_as_zero:
-            before = [(c, c.running(self.msrs), c.event(self.msrs)) for c in self.counters]
-            self.msrs[reg] = value[0]  # type: ignore[index]
-            for counter, ran, event in before:
-                if ran and not counter.running(self.msrs):
-                    self.msrs[counter.value] += self.gain.get(event, 0) + (
-                        self.noise.pop(0) if self.noise else 0
-                    )
+            self._write(reg, value[0])  # type: ignore[index]
         return 0
+
+    def _write(self, reg: int, value: int) -> None:
+        if self.status and reg == self.status[1]:
+            self.msrs[self.status[0]] &= ~value
+            return
+        before = [(c, c.running(self.msrs), c.event(self.msrs)) for c in self.counters]
+        if not (self.never_resets and value == 0 and any(c.value == reg for c in self.counters)):
+            self.msrs[reg] = value & ~2 if reg in self.forgets else value
+        for counter, ran, event in before:
+            if ran and not counter.running(self.msrs):
+                noise = self.noise.pop(0) if self.noise else 0
+                self._add(counter, self.gain.get(event, 0) + noise)
+
+    def _add(self, counter: SimulatedCounter, events: int) -> None:
+        total = self.msrs[counter.value] + events
+        self.msrs[counter.value] = total & MASK
+        if total > MASK and self.status and self.sets_status:
+            self.msrs[self.status[0]] |= 1 << counter.bit
+
+    def _rdpmc(self, number: int, value: object) -> int:
+        for counter in self.counters:
+            if counter.rdpmc == number and self.rdpmc_shows:
+                value[0] = self.rdpmc_shows(self.msrs[counter.value])  # type: ignore[index]
+                return 0
+        return GENERAL_PROTECTION
 
 
 def vendor(text: str, highest: int) -> tuple[int, int, int, int]:
@@ -132,7 +172,7 @@ def select(control: int, value: int, global_reg: int | None, bit: int) -> Simula
         local = msrs[control] & 0x430000 == 0x430000
         return local and (global_reg is None or bool(msrs[global_reg] >> bit & 1))
 
-    return SimulatedCounter(control, value, running, lambda msrs: msrs[control] & 0xFF)
+    return SimulatedCounter(control, value, running, lambda msrs: msrs[control] & 0xFF, rdpmc=bit, bit=bit)
 
 
 def intel(
@@ -154,7 +194,8 @@ def intel(
     if full_width:
         cpu.msrs[0x345] = 1 << 13
     if global_ctrl:
-        cpu.msrs |= {global_ctrl: 0xF, 0x38D: 0x0B0}
+        cpu.msrs |= {global_ctrl: 0xF, 0x38D: 0x0B0, 0x38E: 0, 0x390: 0}
+        cpu.status = 0x38E, 0x390
         for i in range(fixed):
             cpu.msrs[0x309 + i] = 77
 
@@ -164,7 +205,9 @@ def intel(
             def event(_: dict[int, int], i: int = i) -> int:
                 return 0xC0 if i == 0 else 0x3C
 
-            cpu.counters.append(SimulatedCounter(0x38D, 0x309 + i, running, event))
+            cpu.counters.append(
+                SimulatedCounter(0x38D, 0x309 + i, running, event, rdpmc=1 << 30 | i, bit=32 + i)
+            )
     return cpu
 
 
@@ -181,7 +224,8 @@ def amd(*, core: bool = False, v2: int = 0, name: str = "AuthenticAMD") -> Simul
     if core or v2:
         places = [(0xC0010200 + 2 * i, 0xC0010201 + 2 * i) for i in range(v2 or 6)]
     if v2:
-        cpu.msrs[0xC0000301] = 0
+        cpu.msrs |= dict.fromkeys((0xC0000300, 0xC0000301, 0xC0000302), 0)
+        cpu.status = 0xC0000300, 0xC0000302
     for i, (control, value) in enumerate(places):
         cpu.msrs |= {control: 0, value: 5}
         cpu.counters.append(select(control, value, 0xC0000301 if v2 else None, i))
@@ -198,15 +242,35 @@ def build_core(folder: Path) -> ctypes.CDLL:
     arguments = ["cc", "-target", "x86_64-linux-gnu", *flags, f"-I{sources}", *inputs, "-o", str(built)]
     zig(arguments, Deadline("building the PMU core for the host", 300.0))
     loaded = ctypes.CDLL(str(built))
-    for function in (loaded.pmu_event_name, loaded.pmu_interface_name, loaded.pmu_state_name):
+    names = (
+        loaded.pmu_event_name,
+        loaded.pmu_interface_name,
+        loaded.pmu_state_name,
+        loaded.pmu_check_name,
+    )
+    for function in names:
         function.restype = ctypes.c_char_p
     return loaded
 
 
-def measure(library: ctypes.CDLL, cpu: SimulatedCpu) -> Report:
+@contextmanager
+def simulated(library: ctypes.CDLL, cpu: SimulatedCpu) -> Generator[None, None, None]:
+    """The core runs on this CPU inside the context."""
     guarded, cpuid = GUARDED(cpu.guarded), CPUID(cpu.run_cpuid)
     ctypes.c_void_p.in_dll(library, "sim_guarded").value = ctypes.cast(guarded, ctypes.c_void_p).value
     ctypes.c_void_p.in_dll(library, "sim_cpuid").value = ctypes.cast(cpuid, ctypes.c_void_p).value
+    yield
+
+
+def measure(library: ctypes.CDLL, cpu: SimulatedCpu) -> Report:
     report = Report()
-    library.pmu_measure(ctypes.byref(report), ctypes.c_uint32(LOOP))
+    with simulated(library, cpu):
+        library.pmu_measure(ctypes.byref(report), ctypes.c_uint32(LOOP))
     return report
+
+
+def checks(counter: Counter) -> dict[str, bool]:
+    """The checks that were made of a counter, by name."""
+    return {
+        name: bool(counter.passed >> bit & 1) for bit, name in enumerate(CHECKS) if counter.checked >> bit & 1
+    }

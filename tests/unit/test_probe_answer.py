@@ -13,7 +13,11 @@ from harness.errors import ProtocolError
 from harness.probe.answer import parse_answer
 from harness.probe.models import CounterState, PmuVerdict
 
-COUNTER = {"name": "gp0", "event": "instructions", "state": "counting", "count": "0x30d80", "fault": "0x0"}
+CHECKS = {"started": True, "in_range": True, "stopped": True, "reset": True, "rdpmc": False, "overflow": None}
+COUNTER = {
+    "name": "gp0", "event": "instructions", "state": "counting", "count": "0x30d80", "fault": "0x0",
+    "checks": {**CHECKS, "restored": True},
+}  # fmt: skip
 LINE: dict[str, Any] = {
     "probe": "x86_64", "interface": "intel-arch", "version": "0x2", "general": "0x4", "fixed": "0x3",
     "width": "0x30", "loop": "0x4e20", "fault": "0x0", "counters": [COUNTER],
@@ -36,6 +40,7 @@ def test_a_full_answer() -> None:
         CounterState.COUNTING,
         None,
     )
+    assert (counter.checks.started, counter.checks.rdpmc, counter.checks.overflow) == (True, False, None)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from harness.host.tools import host_arch
 from tests.unit.simulated_pmu import (
     AMD,
     AMD_V2,
+    CHECKS,
     COUNTING,
     DEAD,
     FAULTED,
@@ -27,8 +28,10 @@ from tests.unit.simulated_pmu import (
     SimulatedCpu,
     amd,
     build_core,
+    checks,
     intel,
     measure,
+    simulated,
     vendor,
 )
 
@@ -213,11 +216,117 @@ def test_leaves_beyond_the_highest_are_not_believed(library: ctypes.CDLL) -> Non
     assert measure(library, cpu).interface == NONE
 
 
+ALL_CHECKS = dict.fromkeys(CHECKS, True)
+
+
+@pytest.mark.parametrize(
+    "cpu",
+    [
+        pytest.param(intel(2, general=4, fixed=3), id="intel-v2"),
+        pytest.param(intel(5, general=8, fixed=3, full_width=True), id="intel-v5"),
+        pytest.param(amd(v2=6), id="amd-v2"),
+    ],
+)
+def test_a_healthy_counter_passes_every_check(library: ctypes.CDLL, cpu: SimulatedCpu) -> None:
+    report = measure(library, cpu)
+    assert [checks(c) for c in entries(report)] == [ALL_CHECKS] * report.counters
+    assert [c.rdpmc for c in entries(report)] == [c.count for c in entries(report)]
+    assert cpu.status is not None and cpu.msrs[cpu.status[0]] == 0
+
+
+@pytest.mark.parametrize("cpu", [intel(1, general=2, fixed=0), amd(), amd(core=True)])
+def test_without_a_status_register_overflow_is_not_asked(library: ctypes.CDLL, cpu: SimulatedCpu) -> None:
+    expected = {name: True for name in CHECKS if name != "overflow"}
+    assert [checks(c) for c in entries(measure(library, cpu))] == [expected] * len(cpu.counters)
+
+
+def test_amd_counters_behind_the_sixth_are_not_read_by_rdpmc(library: ctypes.CDLL) -> None:
+    """Their numbers belong to counters of other units there."""
+    asked = ["rdpmc" in checks(c) for c in entries(measure(library, amd(v2=8)))]
+    assert asked == [True] * 6 + [False] * 2
+
+
+@pytest.mark.parametrize(
+    ("broken", "failing"),
+    [
+        pytest.param({"gain": {}}, {"started", "in_range"}, id="does-not-start"),
+        pytest.param({"gain": {0xC0: 7}}, {"in_range"}, id="out-of-range"),
+        pytest.param({"never_stops": True}, {"stopped", "reset", "restored"}, id="does-not-stop"),
+        pytest.param({"never_resets": True}, {"reset"}, id="does-not-reset"),
+        pytest.param({"rdpmc_shows": lambda value: value + 1}, {"rdpmc"}, id="rdpmc-shows-another-count"),
+        pytest.param({"rdpmc_shows": None}, {"rdpmc"}, id="rdpmc-faults"),
+        pytest.param({"sets_status": False}, {"overflow"}, id="overflow-is-not-seen"),
+        pytest.param({"forgets": {0x38F}}, {"restored"}, id="a-register-does-not-come-back"),
+    ],
+)
+def test_each_check_fails_for_what_it_is_about(
+    library: ctypes.CDLL, broken: dict[str, object], failing: set[str]
+) -> None:
+    cpu = intel(2, general=2, fixed=0)
+    for name, value in broken.items():
+        setattr(cpu, name, value)
+    counter = entries(measure(library, cpu))[0]
+    assert {name for name, passed in checks(counter).items() if not passed} == failing
+
+
+def test_a_faulting_rdpmc_is_no_fault_of_the_counter(library: ctypes.CDLL) -> None:
+    cpu = intel(2, general=1, fixed=0)
+    cpu.rdpmc_shows = None
+    (counter,) = entries(measure(library, cpu))
+    assert (counter.state, counter.fault, counter.rdpmc_fault) == (COUNTING, 0, GENERAL_PROTECTION)
+
+
+def test_an_overflow_that_was_there_before_is_left_alone(library: ctypes.CDLL) -> None:
+    cpu = intel(2, general=2, fixed=0)
+    cpu.msrs[0x38E] = 0b10
+    made = ["overflow" in checks(c) for c in entries(measure(library, cpu))]
+    assert (made, cpu.msrs[0x38E]) == ([True, False], 0b10)
+
+
+def test_faulting_status_registers_leave_a_counter_counting(library: ctypes.CDLL) -> None:
+    cpu = intel(2, general=1, fixed=0)
+    cpu.status = None
+    del cpu.msrs[0x38E], cpu.msrs[0x390]
+    (counter,) = entries(measure(library, cpu))
+    assert (counter.state, checks(counter)["overflow"]) == (COUNTING, False)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "understood"),
+    [
+        (intel(1, general=2, fixed=0), True),
+        (intel(5, general=2, fixed=0), True),
+        (intel(6, general=2, fixed=0), False),
+        (amd(), True),
+        (amd(v2=6), True),
+    ],
+)
+def test_unknown_versions_are_not_understood(
+    library: ctypes.CDLL, cpu: SimulatedCpu, understood: bool
+) -> None:
+    report = Report()
+    with simulated(library, cpu):
+        library.pmu_describe(ctypes.byref(report))
+    assert bool(library.pmu_understood(ctypes.byref(report))) is understood
+
+
+def test_provoked_accesses_fault_and_change_nothing(library: ctypes.CDLL) -> None:
+    cpu = SimulatedCpu(cpuid={}, msrs={})
+    with simulated(library, cpu):
+        assert [library.pmu_provoke(write) for write in (0, 1)] == [GENERAL_PROTECTION] * 2
+    lax = intel(2, general=1, fixed=0)  # takes any bit of GLOBAL_CTRL
+    saved = dict(lax.msrs)
+    with simulated(library, lax):
+        assert library.pmu_provoke(1) == 0
+    assert lax.msrs == saved
+
+
 def test_the_words_of_the_answers(library: ctypes.CDLL) -> None:
     assert [library.pmu_interface_name(i) for i in range(6)] == [
         b"none", b"intel-arch", b"amd", b"amd-v2", b"pmuv3", b"?",
     ]  # fmt: skip
     assert [library.pmu_state_name(i) for i in range(4)] == [b"dead", b"counting", b"faulted", b"?"]
+    assert [library.pmu_check_name(i).decode() for i in range(8)] == [*CHECKS, "?"]
     name = ctypes.create_string_buffer(16)
     library.pmu_counter_name(INTEL, ctypes.byref(Counter(kind=FIXED, index=0xFFFFFFFF)), name)
     assert name.raw == b"fixed4294967295\0"  # the longest there is
