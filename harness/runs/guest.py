@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.config.models import Accel, Cell, Generation, GuestDefinition, HalKind, HalSettings
 from harness.contract.observations import Call
 from harness.driver import deploy, protocol
-from harness.driver.build import DriverBuild, build_driver
+from harness.driver.build import DriverBuild
 from harness.driver.device import Device, to_call
 from harness.driver.session import ClientSession
 from harness.errors import GuestError
@@ -138,7 +138,7 @@ def boot_guest(
     driver does not load (guest).
     """
     image = find_guest(definition.name)
-    build = build_driver(definition.arch)
+    build = deploy.build_for(definition)
     machine = _machine(cell, definition, image, accel, cpu_string, folder)
     script = folder / "run.sh"
     script.write_text(run_script(machine, user=definition.ssh.user, key=image.key))
