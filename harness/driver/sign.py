@@ -43,7 +43,7 @@ class Identity:
     key: Path
 
 
-def test_identity() -> Identity:
+def default_identity() -> Identity:
     """This user's test certificate, made on first use. The key is readable by the user only."""
     folder = cached("signing", "test", CERTIFICATE_VERSION, _make_certificate)
     return Identity(folder / CERTIFICATE, folder / KEY)
@@ -77,7 +77,7 @@ def _make_certificate(folder: Path) -> None:
 def user_identity(certificate: Path | None, key: Path | None) -> Identity:
     """The pair that the user names, or the test certificate when none is named. Raises UsageError."""
     if certificate is None and key is None:
-        return test_identity()
+        return default_identity()
     if certificate is None or key is None:
         raise UsageError("--cert and --key go together", remedy="give both, or none for the test certificate")
     try:
@@ -161,7 +161,7 @@ def signed_build(build: DriverBuild, identity: Identity | None = None) -> Driver
 
     Raises as sign_driver().
     """
-    identity = identity or test_identity()
+    identity = identity or default_identity()
     digest = content_hash([identity.certificate], [build.sys.sha256])
 
     def sign(folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.driver.build import DriverBuild, build_driver
-from harness.driver.sign import Identity, test_identity
+from harness.driver.sign import Identity, default_identity
 from harness.paths import driver_sources
 from tests.driver.client_code import ClientCode, compile_client_code
 
@@ -27,7 +27,7 @@ def client_code(tmp_path_factory: pytest.TempPathFactory) -> ClientCode:
 @pytest.fixture(scope="session")
 def identity() -> Identity:
     """The test certificate."""
-    return test_identity()
+    return default_identity()
 
 
 @pytest.fixture

@@ -20,12 +20,10 @@ from harness.driver import deploy
 from harness.driver.build import DriverBuild
 from harness.driver.inspect import inspect_driver
 from harness.driver.inspection import Status
-from harness.driver.sign import Identity, sign_driver, signed_build, test_identity, user_identity
+from harness.driver.sign import Identity, default_identity, sign_driver, signed_build, user_identity
 from harness.errors import BuildError, UsageError
 from harness.host.tools import require_tool
 from tests.unit.test_cli import assert_one_line, halpmc
-
-test_identity.__test__ = False  # type: ignore[attr-defined]  # a function of the harness, not a test
 
 
 def verified_by_osslsigncode(file: Path, identity: Identity) -> bool:
@@ -101,12 +99,12 @@ def test_the_test_certificate_is_made_once_and_its_key_is_private(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HALPMC_CACHE", str(tmp_path))
-    identity = test_identity()
+    identity = default_identity()
     assert stat.S_IMODE(identity.key.stat().st_mode) == 0o600
     certificate = x509.load_pem_x509_certificate(identity.certificate.read_bytes())
     assert isinstance(certificate.signature_hash_algorithm, hashes.SHA256)
     key = identity.key.read_bytes()
-    assert test_identity() == identity
+    assert default_identity() == identity
     assert identity.key.read_bytes() == key
 
 
