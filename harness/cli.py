@@ -184,12 +184,17 @@ def driver_sign(
     cert: Annotated[Path | None, typer.Option(help="PEM certificate (default: a test certificate)")] = None,
     key: Annotated[Path | None, typer.Option(help="PEM private key of --cert, without a passphrase")] = None,
     out: Annotated[Path, typer.Option(help="folder of the signed copies")] = Path("signed"),
+    as_json: Annotated[bool, typer.Option("--json", help="print what an inspection says of them")] = False,
 ) -> None:
     """Sign drivers for test guests with SHA-256 and print where the signed copies are."""
     from harness.driver.sign import sign_drivers, user_identity
 
-    for signed in sign_drivers(files, out, user_identity(cert, key)):
-        print(signed.path)
+    signed = sign_drivers(files, out, user_identity(cert, key))
+    if as_json:
+        print(json.dumps([inspection.model_dump(mode="json") for inspection in signed], indent=2))
+    else:
+        for inspection in signed:
+            print(inspection.path)
 
 
 @app.command()

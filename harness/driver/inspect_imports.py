@@ -20,7 +20,8 @@ USER_MODE_FAMILIES = ("api-ms-win-crt", "vcruntime", "msvcp", "libgcc", "libstdc
 class KernelExports(Model):
     """kernel_exports.yaml; its head says where the data come from."""
 
-    documented: dict[str, int]
+    always: frozenset[str]
+    since: dict[str, int]
     compiler: frozenset[str]
     doors: frozenset[str]
 
@@ -75,16 +76,16 @@ def _images(imports: dict[str, tuple[str, ...]]) -> Finding:
 def _availability(imports: dict[str, tuple[str, ...]], target: Target) -> Finding:
     table = kernel_exports()
     names = sorted({name for dll in ("ntoskrnl.exe", "hal.dll") for name in imports.get(dll, ())})
-    late = [name for name in names if table.documented.get(name, 0) > target.build]
+    late = [name for name in names if table.since.get(name, 0) > target.build]
     if late:
-        said = ", ".join(f"{name} (build {table.documented[name]} and later)" for name in late)
+        said = ", ".join(f"{name} (build {table.since[name]} and later)" for name in late)
         return Finding(
             check="imports",
             status=Status.FAIL,
             detail=f"not in Windows build {target.build}: {said}",
             remedy="resolve them at run time with MmGetSystemRoutineAddress",
         )
-    unknown = [name for name in names if name not in table.documented and name not in table.compiler]
+    unknown = [name for name in names if name not in table.always | table.since.keys() | table.compiler]
     if unknown:
         return Finding(
             check="imports",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import subprocess
 from datetime import UTC, datetime, timedelta
@@ -188,6 +189,9 @@ def test_the_command(driver_build: DriverBuild, tmp_path: Path, own: Identity) -
     done = halpmc("driver", "sign", sys_file, "--out", str(out))
     assert (done.returncode, done.stdout.strip()) == (0, str(out / "pmctest.sys")), done.stderr
     assert_one_line(halpmc("driver", "sign", sys_file, "--cert", str(own.certificate)), 2, "--key")
+    done = halpmc("driver", "sign", sys_file, "--out", str(out), "--json")
+    (signed,) = json.loads(done.stdout)
+    assert signed["signature"]["signature_valid"] and signed["path"] == str(out / "pmctest.sys")
     assert_one_line(
         halpmc("driver", "sign", sys_file, sys_file, "--out", str(out)), 2, "two files", "pmctest.sys"
     )
