@@ -21,7 +21,7 @@ IMAGE_BASE = 0x1_8000_0000  # not where the image would like to be
 API_BASE = 0x2_0000_0000
 END = API_BASE  # a thread that returns here is done
 STACK_SIZE = 0x8000
-BLOCKS = 20_000_000  # a driver that runs on for so many basic blocks hangs
+BLOCKS = 2_000_000  # a driver that runs on for so many basic blocks hangs
 INSTRUCTIONS_PER_BLOCK = 10
 TRAPS = {
     b"\x0f\x32": "rdmsr",
@@ -75,7 +75,7 @@ class Machine(Memory):
         self._stacks: list[int] = []  # of threads that are over
         self._trap: tuple[str, int] | None = None
         self._memory_fault = ""
-        self._quantum = self._blocks = 0
+        self._blocks = 0
         self.image = b""
         self.functions: list[Function] = []
         self.uc.mem_map(API_BASE, 4 * PAGE)
@@ -235,7 +235,7 @@ class Machine(Memory):
                 waits = waits + 1 if waited else 0
                 if waits > 50 * len(self.threads):
                     raise Bugcheck(f"deadlock in {self._apis[rip][0]}")
-            elif self._quantum <= 0:
+            elif self.preempt:
                 self.schedule()
             else:
                 raise Bugcheck(f"stopped at {rip:#x} without a reason")
@@ -243,9 +243,9 @@ class Machine(Memory):
     def go(self) -> None:
         """Run until something has to be looked at."""
         self._trap = None
-        self._quantum = self.chance.randint(1, 40) if self.preempt else BLOCKS
+        instructions = self.chance.randint(1, 60) if self.preempt else 0  # 0: no limit
         try:
-            self.uc.emu_start(self.get("rip"), 0)
+            self.uc.emu_start(self.get("rip"), 0, 0, instructions)
         except unicorn.UcError as error:
             raise Bugcheck(self._memory_fault or f"{error} at {self.get('rip'):#x}") from None
 
@@ -306,13 +306,10 @@ class Machine(Memory):
 
     def _on_block(self, uc: Any, _address: int, _size: int, _data: object) -> None:
         self.cpu.retire(INSTRUCTIONS_PER_BLOCK)
-        self._quantum -= 1
         self._blocks += 1
         if self._blocks > BLOCKS:
             self._memory_fault = f"the driver has not come back after {BLOCKS} basic blocks"
             raise Bugcheck(self._memory_fault)
-        if self._quantum <= 0:
-            uc.emu_stop()
 
     def _on_cpuid(self, uc: Any, _data: object) -> int:
         values = self.cpu.cpuid(self.get("rax") & 0xFFFFFFFF, self.get("rcx") & 0xFFFFFFFF)
