@@ -20,7 +20,7 @@ from rich.console import Console
 from harness import __version__
 from harness.config.models import Accel, Arch
 from harness.dumps.command import dump
-from harness.errors import EXIT_INFRASTRUCTURE, HalpmcError, UsageError
+from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, EXIT_VIOLATION, HalpmcError, UsageError
 
 app = typer.Typer(
     name="halpmc",
@@ -295,6 +295,49 @@ def driver_deploy(
     else:
         print(f"{file.name} {driver.sha256[:16]} ran as service {driver.service}, and was unloaded")
         print(f"in {g.definition.title} ({g.definition.kind}), started {g.start}")
+
+
+@driver_app.command("inspect")
+def driver_inspect(
+    file: Annotated[Path, typer.Argument(help="any 64-bit driver, such as pmctest.sys")],
+    windows_build: Annotated[
+        int, typer.Option("--windows-build", min=3790, help="Windows build that shall load it")
+    ] = 17763,
+    arch: Annotated[
+        Arch | None, typer.Option(help="architecture of that Windows (default: the file's)")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print facts and findings as JSON")] = False,
+) -> None:
+    """Say what would keep a Windows from loading a driver. Exit code 1 when something would."""
+    from harness.driver.inspect import inspect_driver
+    from harness.driver.inspection import Target
+    from harness.report.inspection import print_inspection
+
+    inspection = inspect_driver(file, Target(build=windows_build, arch=arch))
+    if as_json:
+        print(inspection.model_dump_json(indent=2))
+    else:
+        print_inspection(inspection, Console())
+    raise typer.Exit(EXIT_VIOLATION if inspection.failures else EXIT_OK)
+
+
+@driver_app.command("sign")
+def driver_sign(
+    files: Annotated[list[Path], typer.Argument(help="drivers to sign")],
+    cert: Annotated[Path | None, typer.Option(help="PEM certificate (default: a test certificate)")] = None,
+    key: Annotated[Path | None, typer.Option(help="PEM private key of --cert, without a passphrase")] = None,
+    out: Annotated[Path, typer.Option(help="folder of the signed copies")] = Path("signed"),
+    as_json: Annotated[bool, typer.Option("--json", help="print what an inspection says of them")] = False,
+) -> None:
+    """Sign drivers for test guests with SHA-256 and print where the signed copies are."""
+    from harness.driver.sign import sign_drivers, user_identity
+
+    signed = sign_drivers(files, out, user_identity(cert, key))
+    if as_json:
+        print(json.dumps([inspection.model_dump(mode="json") for inspection in signed], indent=2))
+    else:
+        for inspection in signed:
+            print(inspection.path)
 
 
 @app.command()

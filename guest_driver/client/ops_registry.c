@@ -32,6 +32,7 @@ void op_registry_set(struct exchange *exchange)
 	const wchar_t *key_path = arg_key(exchange);
 	bool dword = arg_is(exchange, "type", "dword");
 	const void *data = text;
+	/* cppcheck-suppress unreadVariable ; it is read through `data` */
 	DWORD number = 0, bytes;
 	HKEY key;
 

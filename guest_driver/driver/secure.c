@@ -38,7 +38,7 @@ static const struct {
 } descriptor = {
 	.revision = SECURITY_DESCRIPTOR_REVISION,
 	.control = SE_SELF_RELATIVE | SE_DACL_PRESENT | SE_DACL_PROTECTED,
-	.dacl = FIELD_OFFSET(typeof(descriptor), acl),
+	.dacl = FIELD_OFFSET(__typeof__(descriptor), acl),
 	.acl = {
 		.revision = ACL_REVISION,
 		.size = sizeof descriptor.acl,

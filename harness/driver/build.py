@@ -80,13 +80,14 @@ def build_driver(arch: Arch = Arch.X86_64, *, say: Say = lambda _: None) -> Driv
     return DriverBuild(
         folder=folder,
         digest=digest,
-        sys=_hashed(folder / SYS),
-        client=_hashed(folder / CLIENT),
-        hal=_hashed(folder / HAL),
+        sys=hashed(folder / SYS),
+        client=hashed(folder / CLIENT),
+        hal=hashed(folder / HAL),
     )
 
 
-def _hashed(path: Path) -> BuiltFile:
+def hashed(path: Path) -> BuiltFile:
+    """A file with its hash as it is now."""
     return BuiltFile(path, hashlib.sha256(path.read_bytes()).hexdigest())
 
 

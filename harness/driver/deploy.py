@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 
-from harness.config.models import Generation, GuestDefinition, HalKind, HalSettings, WithoutPmu
+from harness.caching import Say
+from harness.config.models import Generation, GuestDefinition, GuestKind, HalKind, HalSettings, WithoutPmu
 from harness.driver import protocol
-from harness.driver.build import DriverBuild
+from harness.driver.build import DriverBuild, build_driver
 from harness.driver.defects import DEFECTS
+from harness.driver.inspect import preflight
 from harness.driver.session import ClientSession
+from harness.driver.sign import signed_build
 from harness.errors import ClientError, DriverError, GuestError
 from harness.guest.transport import Transport
 
@@ -19,6 +22,19 @@ SYSTEM_HAL = r"C:\windows\system32\hal.dll"
 START_TIMEOUT_MS = 30_000
 #: 1970 as a FILETIME: 100 ns since 1601.
 EPOCH_100NS = 116_444_736_000_000_000
+
+
+def build_for(definition: GuestDefinition, *, say: Say = lambda _: None) -> DriverBuild:
+    """The binaries for a guest, before it boots.
+
+    For Windows the driver is signed, and what would keep it from loading is an error.
+    Raises as build_driver(), signed_build() and preflight().
+    """
+    build = build_driver(definition.arch, say=say)
+    if definition.kind is GuestKind.WINDOWS:
+        build = signed_build(build)
+        preflight(build.sys.path, definition)
+    return build
 
 
 def upload(transport: Transport, definition: GuestDefinition, build: DriverBuild) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from harness.caching import Say
 from harness.config.load import load_guest
 from harness.config.models import Cell
-from harness.driver.build import build_driver
+from harness.driver.deploy import build_for
 from harness.host.tools import qemu_binary
 from harness.imaging.store import find_guest
 from harness.probe.accelerator import choose_accelerator
@@ -20,7 +20,7 @@ def prepare(cells: Sequence[Cell], *, say: Say) -> None:
         qemu_binary(arch)
     for name in sorted({cell.guest for cell in cells if cell.guest}):
         find_guest(name)
-        build_driver(load_guest(name).arch, say=say)
+        build_for(load_guest(name), say=say)
     for arch in sorted({cell.arch for cell in cells}):
         build_probe(arch, say=say)
     for accel, arch, machine in sorted({(cell.accel, cell.arch, cell.machine) for cell in cells}):

@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.caching import cached, content_hash
 from harness.config.models import Accel, Cell, GuestDefinition, HalKind, Start
 from harness.driver import deploy, protocol
-from harness.driver.build import DriverBuild, build_driver
+from harness.driver.build import DriverBuild
 from harness.driver.session import ClientSession
 from harness.errors import GuestError, HalpmcError, InfrastructureError, QemuError
 from harness.guest.lane import LaneChannel
@@ -43,7 +43,7 @@ class GuestStarter:
         self.cell = cell
         self.definition = definition
         self.image = find_guest(definition.name)
-        self.build = build_driver(definition.arch)
+        self.build = deploy.build_for(definition)
         self.how = "cold"
         #: Called with a VM that still stands and the error that ends it.
         self.on_fault: Callable[[Vm, HalpmcError], None] = lambda _vm, _error: None

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.driver.build import DriverBuild, build_driver
+from harness.driver.sign import Identity, default_identity
 from harness.paths import driver_sources
 from tests.driver.client_code import ClientCode, compile_client_code
 
@@ -21,6 +22,12 @@ def driver_build() -> DriverBuild:
 def client_code(tmp_path_factory: pytest.TempPathFactory) -> ClientCode:
     library = compile_client_code(tmp_path_factory.mktemp("client"), driver_sources())
     return ClientCode(ctypes.CDLL(str(library)))
+
+
+@pytest.fixture(scope="session")
+def identity() -> Identity:
+    """The test certificate."""
+    return default_identity()
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """An SSH server on loopback that runs scripted commands, with SFTP into a folder; and its misbehaviours."""
 
-# ruff: noqa: ARG002 - the library's interface
-
 from __future__ import annotations
 
 import os
