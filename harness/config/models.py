@@ -112,7 +112,10 @@ class GuestTimeouts(Model):
 
 
 class GuestDefinition(Model):
-    """A guest as data (images/guests/NAME.yaml): what it is, which devices it wants, how to get in."""
+    """A guest as data (images/guests/NAME.yaml): what it is, which devices it wants, how to get in.
+
+    `pmu_access` says how a driver reaches the PMU's registers when it is not by its own privilege.
+    """
 
     name: str
     title: str
@@ -125,6 +128,7 @@ class GuestDefinition(Model):
     net_device: str = "virtio-net-pci"
     devices: tuple[str, ...] = ()
     tcg_cpu_flags: tuple[str, ...] = ()
+    pmu_access: str | None = None
     ssh: SshLane = SshLane()
     drop_folder: str = r"C:\halpmc"
     service_group: str = "halpmc"

@@ -86,9 +86,9 @@ class Device:
             timeout_s=RACE_TIMEOUT_S,
         )
 
-    def count(self, loop: int = 10_000) -> protocol.CountResult:
+    def count(self, loop: int = 10_000, *, cpu: int | None = None) -> protocol.CountResult:
         """Program every counter, run the known loop, read; the handle must hold an allocation."""
-        return self._session.call("count", protocol.CountResult, device=self._number, loop=loop)
+        return self._session.call("count", protocol.CountResult, device=self._number, loop=loop, cpu=cpu)
 
     def _call(self, op: str, **args: Any) -> Call:
         result = self._session.call(op, protocol.CallResult, device=self._number, **args)
