@@ -198,6 +198,7 @@ def _machine(
         net_device=definition.net_device,
         ssh_guest_port=definition.ssh.port,
         devices=definition.devices,
+        direct_boot=image.direct_boot,
         serial_log=folder / "serial.log",
     )
 
@@ -214,6 +215,7 @@ def _provenance(
         "guest_kind": str(definition.kind),
         "guest_title": definition.title,
         "hal": hal,
+        **({"pmu access": definition.pmu_access} if definition.pmu_access else {}),
         "start": start,
         "image_sha256": image.manifest.disk_sha256,
         "driver_sha256": build.sys.sha256,
