@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from harness.driver.session import ClientSession
 from harness.errors import GuestPanicked
 from harness.guest.ssh import SshTransport
 from harness.imaging.store import GuestImage, find_guest, verify
+from harness.report.summary import Summary
 from harness.vm.machine import Machine
 from harness.vm.vm import Vm
 
@@ -140,3 +141,15 @@ def test_it_ends_as_windows_does(pmu: bool, guest: Booted) -> None:
     else:
         with pytest.raises(GuestPanicked):
             guest.ssh.exec(r"echo c>Z:\proc\sysrq-trigger", timeout_s=COMMAND_S)
+
+
+def test_a_cell_whose_pmu_counts_is_usable(
+    write_matrix: Callable[[str], Path], run_matrix: Callable[..., tuple[int, Summary, str]]
+) -> None:
+    settings = f"guest: embedded-arm64, accel: tcg, cpu: {CPU}, pmu: on, memory_mib: 768, start: cold"
+    code, summary, output = run_matrix(write_matrix(f"include: [{{id: a, {settings}}}]\n"))
+    (cell,) = summary.cells
+    assert (code, cell.verdict, cell.realised) == (0, "usable", True), output
+    assert cell.clauses["VIRT-1"] == "pass"
+    assert cell.provenance["pmu access"] == "el0 shim"
+    assert cell.provenance["guest_kind"] == "wine"
