@@ -186,12 +186,15 @@ def doctor(
 @guest_app.command("build")
 def guest_build(
     name: Annotated[str, typer.Argument(help="a guest definition in images/guests, such as embedded")],
+    arch: Annotated[
+        Arch | None, typer.Option(help="the guest made by the same recipe for this architecture")
+    ] = None,
 ) -> None:
     """Build a guest image (or find it in the cache)."""
-    from harness.config.load import load_guest
+    from harness.config.load import load_guest, load_guest_for
     from harness.imaging.embedded import build_guest
 
-    image = build_guest(load_guest(name), say=say)
+    image = build_guest(load_guest(name) if arch is None else load_guest_for(name, arch), say=say)
     print(image.folder)
 
 

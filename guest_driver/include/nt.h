@@ -6,7 +6,22 @@
 /* intrin-impl.h would declare these two first, and so make wdm.h's static ones external in every translation unit. */
 #define __INTRINSIC_DEFINED_InterlockedBitTestAndSet
 #define __INTRINSIC_DEFINED_InterlockedBitTestAndReset
+#if defined(__aarch64__)
+/*
+ * The header knows no ARM64. Two macros of other architectures lead it the right way: as on IA64, structures that hold pointers
+ * are not packed to 4 bytes; as on ARM, the rest is in armddk.h, which is ours. Base headers come first, they know ARM64 well.
+ */
+#include <excpt.h>
+#include <ntdef.h>
+#include <intrin.h>
+#define _IA64_
+#define _M_ARM
 #include <ntddk.h>
+#undef _IA64_
+#undef _M_ARM
+#else
+#include <ntddk.h>
+#endif
 #undef interface /* a macro for COM in some headers, a member's name in pmu.h */
 
 /* Packed wrongly for some architectures, parameters would be read from wrong offsets. */

@@ -5,7 +5,7 @@
  * Overflow interrupts (PMINTENSET_EL1, EL1 only) are not touched.
  *
  * Present means that PMCR_EL0 answers without a fault, and, above EL0, that ID_AA64DFR0_EL1.PMUVer says so too: QEMU answers PMCR_EL0
- * at EL1 even with pmu=off, and Linux hides PMUVer from EL0 (reads 0), where CurrentEL is undefined.
+ * at EL1 even with pmu=off, and Linux hides PMUVer from EL0 (reads 0). CurrentEL is undefined at EL0, and reads 0 there in QEMU.
  */
 #include "pmu_arm64.h"
 #include "pmu_internal.h"
@@ -137,7 +137,9 @@ void pmu_describe(struct pmu_report *report)
 	if (pmu_guarded(PMU_SYSREG_READ, PMU_ID_AA64DFR0, &features) != 0)
 		features = 0;
 	version = PMU_VERSION(features);
-	if (pmu_guarded(PMU_SYSREG_READ, PMU_CURRENT_EL, &level) == 0 && (version == 0 || version == PMU_VERSION_OTHER))
+	if (pmu_guarded(PMU_SYSREG_READ, PMU_CURRENT_EL, &level) != 0)
+		level = 0;
+	if (level != 0 && (version == 0 || version == PMU_VERSION_OTHER))
 		return;
 	report->interface = PMU_ARM_V3;
 	report->version = version; /* at EL0 under Linux 0: not told */

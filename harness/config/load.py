@@ -6,14 +6,21 @@ from pathlib import Path
 
 from harness.config.document import Location, read_document
 from harness.config.matrix import Matrix, expand
-from harness.config.models import GuestDefinition
+from harness.config.models import Arch, GuestDefinition
 from harness.config.schema import PROBE_ONLY, MatrixFile, matrix_json_schema
 from harness.config.suggest import did_you_mean
 from harness.config.validate import validate
 from harness.errors import UsageError
 from harness.paths import image_sources
 
-__all__ = ["guest_names", "load_guest", "load_guest_file", "load_matrix", "matrix_json_schema"]
+__all__ = [
+    "guest_names",
+    "load_guest",
+    "load_guest_file",
+    "load_guest_for",
+    "load_matrix",
+    "matrix_json_schema",
+]
 
 
 def guests_folder() -> Path:
@@ -32,6 +39,22 @@ def load_guest(name: str, folder: Path | None = None) -> GuestDefinition:
     if name not in known:
         raise UsageError(f"there is no guest {name!r}", remedy=did_you_mean(name, known, plural="guests"))
     return load_guest_file((folder or guests_folder()) / f"{name}.yaml")
+
+
+def load_guest_for(name: str, arch: Arch, folder: Path | None = None) -> GuestDefinition:
+    """The guest of that name, or the one that the same recipe makes for another architecture.
+
+    UsageError: there is none; ConfigError.
+    """
+    guest = load_guest(name, folder)
+    others = (load_guest(other, folder) for other in guest_names(folder))
+    for found in (guest, *others):
+        if (found.recipe, found.arch) == (guest.recipe, arch):
+            return found
+    raise UsageError(
+        f"there is no {arch} guest of the recipe {guest.recipe!r}",
+        remedy="add its definition to images/guests",
+    )
 
 
 def load_guest_file(path: Path) -> GuestDefinition:

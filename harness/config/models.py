@@ -122,6 +122,7 @@ class GuestDefinition(Model):
     """A guest as data (images/guests/NAME.yaml): what it is, which devices it wants, how to get in.
 
     A guest whose clock cannot be set has, in a clone, the time of its saved state.
+    `pmu_access` says how a driver reaches the PMU's registers when it is not by its own privilege.
     """
 
     name: str
@@ -135,6 +136,7 @@ class GuestDefinition(Model):
     net_device: str = "virtio-net-pci"
     devices: tuple[str, ...] = ()
     tcg_cpu_flags: tuple[str, ...] = ()
+    pmu_access: str | None = None
     ssh: SshLane = SshLane()
     lane: SerialLane | None = None
     clock_can_be_set: bool = True

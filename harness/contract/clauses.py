@@ -280,7 +280,7 @@ SUITE: tuple[str, ...] = (
     "PARAM-X", "PARAM-1", "PARAM-2", "PARAM-3",
     "SHARE-2", "SHARE-3", "SHARE-6",
     "FREE-1", "FREE-2", "FREE-3", "FREE-5", "FREE-6",
-    "IRQL-1", "LIFE-1", "LIFE-2", "VIRT-2", "VIRT-3",
+    "IRQL-1", "LIFE-1", "LIFE-2", "VIRT-1", "VIRT-2", "VIRT-3",
 )
 """The clauses that tests/contract covers, in order; those of the other generation are recorded as skipped."""
 # fmt: on

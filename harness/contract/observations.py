@@ -62,12 +62,23 @@ class CounterSeen(Protocol):
     @property
     def name(self) -> str: ...
     @property
+    def event(self) -> str: ...
+    @property
     def state(self) -> str: ...
 
 
 class Counted(Protocol):
-    """The counters as read in the guest, while the grant was held."""
+    """The PMU as the driver found it in the guest on one CPU, and the counters as read while the grant was held.
 
+    `interface` and `general`, the number of general counters, are in the words of the PMU probe.
+    """
+
+    @property
+    def cpu(self) -> int: ...
+    @property
+    def interface(self) -> str: ...
+    @property
+    def general(self) -> int: ...
     @property
     def counters(self) -> Sequence[CounterSeen]: ...
 

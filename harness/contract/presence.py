@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from harness.config.models import Cell, Generation
 from harness.contract.judgement import Judgement, failed, passed, skipped
-from harness.contract.observations import Call, Counted, CpuidLeaf
+from harness.contract.observations import Call, Counted, CounterSeen, CpuidLeaf
 from harness.contract.status import documented_allocate
 from harness.errors import DriverError
 from harness.probe.models import CounterState, PmuVerdict, ProbeAnswer
@@ -29,6 +29,44 @@ def judge_probe(cell: Cell, answer: ProbeAnswer) -> Judgement:
 def is_counting(counted: Counted) -> bool:
     """Whether any counter counted in the guest."""
     return any(counter.state == CounterState.COUNTING for counter in counted.counters)
+
+
+def judge_counting_everywhere(
+    probe: ProbeAnswer, first: Call, counted: Mapping[int, Counted], *, privileged: bool
+) -> Judgement:
+    """VIRT-1: counters that count for the PMU probe count in the guest, on every CPU.
+
+    `counted` is by the CPU that was asked for; `privileged` says whether the test driver may touch the PMU at all.
+    Raises DriverError when the test driver did not count on that CPU: then nothing was observed.
+    """
+    if probe.verdict is not PmuVerdict.COUNTING:
+        return skipped(f"there is no PMU here that counts: the PMU probe says {probe.verdict}")
+    if not privileged:
+        return skipped("the guest runs the test driver without the privilege to touch the PMU")
+    if not first.succeeded:
+        return skipped(f"nothing was granted: the plain request gave {first.answer}")
+    if not counted:
+        raise DriverError("the counters were read on no CPU")
+    alive = {_measured(counter) for counter in probe.counters if counter.state is CounterState.COUNTING}
+    missing = []
+    for cpu, seen in counted.items():
+        if seen.cpu != cpu:
+            raise DriverError(f"the test driver was told to count on CPU {cpu} and counted on CPU {seen.cpu}")
+        dead = alive - {_measured(c) for c in seen.counters if c.state == CounterState.COUNTING}
+        if dead:
+            missing.append(f"on CPU {cpu} these do not count: {', '.join(sorted(dead))}")
+    if missing:
+        return failed(
+            "VIRT-1",
+            "; ".join(missing),
+            f"the PMU probe ran with {probe.accel}, {probe.machine}, -cpu {probe.cpu}",
+        )
+    return passed(f"all {len(alive)} counts of the PMU probe are there on each of {len(counted)} CPUs")
+
+
+def _measured(counter: CounterSeen) -> str:
+    """A counter and what it counted: a counter that can count several things was tried with each."""
+    return f"{counter.name} ({counter.event})"
 
 
 def judge_no_false_counting(
@@ -57,8 +95,9 @@ def judge_view_agreement(
 ) -> Judgement:
     """VIRT-3: the guest's CPUID and counters show the same PMU as the probe.
 
-    CPUID leaves that one side does not have count as zero, which is how they read. Counters are compared only
-    where the guest could read them: a driver that may not touch the PMU (all faulted) has no view of them.
+    CPUID leaves that one side does not have count as zero, which is how they read. A guest without CPUID (aarch64)
+    shows what the driver found instead: the interface and its number of counters. What counters did is compared
+    only where the guest could read them: a driver that may not touch the PMU (all faulted) has no view of them.
     """
     guest = {(leaf.leaf, leaf.subleaf): leaf for leaf in cpuid}
     differences, compared = [], 0
@@ -70,6 +109,11 @@ def judge_view_agreement(
             compared += 1
             if seen != probed:
                 differences.append(f"CPUID 0x{number:x} {part}: guest 0x{seen:x}, probe 0x{probed:x}")
+    if not guest and counted is not None:
+        compared += 1
+        here, there = (counted.interface, counted.general), (probe.interface, probe.general_counters)
+        if here != there:
+            differences.append(f"the driver finds {_pmu(*here)}, the probe {_pmu(*there)}")
     states = {counter.state for counter in counted.counters} - {CounterState.FAULTED} if counted else set()
     if states:
         compared += 1
@@ -87,6 +131,10 @@ def judge_view_agreement(
     if not compared:
         return skipped("the guest has no view of the PMU: no CPUID, and no counter that it could read")
     return passed(f"guest and probe agree: {probe.verdict} ({probe.interface})")
+
+
+def _pmu(interface: str, general: int) -> str:
+    return "no PMU" if interface == "none" else f"{interface} with {general} general counters"
 
 
 def _count(counting: bool) -> str:

@@ -14,7 +14,6 @@ import ninja
 from harness.caching import Say, cached, content_hash
 from harness.config.models import Arch
 from harness.deadlines import Deadline
-from harness.errors import UsageError
 from harness.paths import driver_sources
 from harness.toolchain import run_build, zig_program
 
@@ -54,14 +53,8 @@ class DriverBuild:
 def build_driver(arch: Arch = Arch.X86_64, *, say: Say = lambda _: None) -> DriverBuild:
     """Build for an architecture, or take what the same sources and tools gave before.
 
-    Raises BuildError with the compiler's last lines, DeadlineExceeded, CacheBusy, NoSpace, ToolMissing; UsageError
-    for an architecture that cannot be built yet.
+    Raises BuildError with the compiler's last lines, DeadlineExceeded, CacheBusy, NoSpace, ToolMissing.
     """
-    if arch is not Arch.X86_64:
-        raise UsageError(
-            f"the test driver cannot be built for {arch} yet",
-            remedy="use a guest whose architecture is x86_64",
-        )
     sources = driver_sources()
     versions = [f"{tool} {metadata.version(tool)}" for tool in TOOLS]
     # One digest per name: folders are hashed by their members' names, so two of them must not be mixed up.

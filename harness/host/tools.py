@@ -19,6 +19,8 @@ from harness.errors import DeadlineExceeded, InfrastructureError, QemuError, Too
 
 # Debian 12's package for each program. A program that is not listed has the name of its package.
 PACKAGES = {
+    "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
+    "aarch64-linux-gnu-objcopy": "binutils-aarch64-linux-gnu",
     "debugfs": "e2fsprogs",
     "depmod": "kmod",
     "dpkg-deb": "dpkg",

@@ -1,4 +1,4 @@
-"""Builds the embedded guest: Debian, OpenSSH and Wine on one self-booting disk (images/embedded)."""
+"""Builds the embedded guest: Debian, OpenSSH and Wine on one disk (images/embedded)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from importlib import metadata
 from pathlib import Path
 
 from harness.caching import GIB, Say, cached
-from harness.config.models import GuestDefinition
+from harness.config.models import Arch, GuestDefinition
 from harness.deadlines import Deadline
 from harness.errors import BuildError, ToolMissing
 from harness.host.tools import require_tool
 from harness.imaging.manifest import FILE_NAME, Manifest, sha256_of
 from harness.imaging.process import run_recipe
 from harness.imaging.recipe import KIND, Recipe, recipe_of
-from harness.imaging.store import DISK, HOST_KEY, KEY, GuestImage, open_image
+from harness.imaging.store import DISK, HOST_KEY, INITRD, KERNEL, KEY, GuestImage, open_image
 from harness.toolchain import zig, zig_package
 
 BUILD_LIMIT_S = 1500.0
@@ -29,24 +29,26 @@ SPACE_NEEDED = 3 * GIB
 TOOLS = (
     "mmdebstrap",
     "dpkg-deb",
-    "x86_64-w64-mingw32-objcopy",
     "depmod",
     "modprobe",
     "cpio",
-    "mformat",
-    "mcopy",
-    "syslinux",
     "mke2fs",
     "qemu-img",
     "unshare",
     "setpriv",
     "ssh-keygen",
 )
+ARCH_TOOLS = {
+    Arch.X86_64: ("x86_64-w64-mingw32-objcopy", "mformat", "mcopy", "syslinux"),
+    Arch.AARCH64: ("aarch64-linux-gnu-objcopy", "aarch64-linux-gnu-gcc", "make", "qemu-system-aarch64"),
+}
+#: The build tools of the kernel's modules, which are in no PATH. The series is that of the guest's kernel.
+KBUILD = Path("/usr/lib/linux-kbuild-6.1")
 
 HELPERS = ("winsh", "bugcheck")
 #: No C run-time library and no start files: the helpers use kernel32 alone, which makes them start faster.
 HELPER_FLAGS = (
-    *("-target", "x86_64-windows-gnu", "-std=c17", "-Os", "-s"),
+    *("-std=c17", "-Os", "-s"),
     *("-Wall", "-Wextra", "-Werror", "-fno-stack-protector", "-nostdlib"),
 )
 
@@ -66,8 +68,10 @@ def build_guest(definition: GuestDefinition, *, say: Say = lambda _: None) -> Gu
 
 
 def _build(definition: GuestDefinition, recipe: Recipe, folder: Path, say: Say) -> None:
-    for tool in TOOLS:
+    for tool in (*TOOLS, *ARCH_TOOLS[recipe.arch]):
         require_tool(tool)
+    if recipe.arch is Arch.AARCH64 and not KBUILD.is_dir():
+        raise ToolMissing(str(KBUILD), KBUILD.name)
     mode = "root" if os.geteuid() == 0 else "unshare"
     if mode == "unshare" and shutil.which("newuidmap") is None:
         raise ToolMissing("newuidmap", "uidmap")
@@ -78,7 +82,7 @@ def _build(definition: GuestDefinition, recipe: Recipe, folder: Path, say: Say) 
     result.mkdir()
     say(f"{title}: helper programs")
     for helper in HELPERS:
-        _compile(recipe.folder / "src" / f"{helper}.c", staged / f"{helper}.exe")
+        _compile(recipe.folder / "src" / f"{helper}.c", staged / f"{helper}.exe", recipe.arch)
     _make_key(folder / KEY, definition.name)
     shutil.copyfile(folder / f"{KEY}.pub", staged / "authorized_keys")
     shutil.copytree(recipe.folder, staged / "recipe")
@@ -87,7 +91,7 @@ def _build(definition: GuestDefinition, recipe: Recipe, folder: Path, say: Say) 
     # mode unshare they must be where mmdebstrap's mapped user may go.
     environment = {"TMPDIR": str(work)} if mode == "root" else {}
     stages = run_recipe(
-        ["sh", staged / "recipe" / "build.sh", mode, recipe.suite, staged, result],
+        ["sh", staged / "recipe" / "build.sh", mode, recipe.arch, recipe.suite, staged, result],
         environment=environment,
         log=folder / f"{title}.log",
         limit_s=BUILD_LIMIT_S,
@@ -95,21 +99,37 @@ def _build(definition: GuestDefinition, recipe: Recipe, folder: Path, say: Say) 
         say=say,
     )
     (folder / f"{title}.log").rename(folder / "build.log")
-    for name in (DISK, HOST_KEY):
+    boot = (KERNEL, INITRD) if (result / KERNEL).is_file() else ()
+    for name in (DISK, HOST_KEY, *boot):
         (result / name).rename(folder / name)
     (folder / DISK).chmod(0o444)
-    manifest = _manifest(definition, recipe, folder, _packages(result / "packages.tsv"), mode, stages)
+    options = (result / "append").read_text().strip() if boot else None
+    manifest = _manifest(
+        definition, recipe, folder, _packages(result / "packages.tsv"), mode, stages, options
+    )
     (folder / FILE_NAME).write_text(manifest.model_dump_json(indent=2) + "\n")
     shutil.rmtree(work)
     shutil.rmtree(result)
 
 
-def _compile(source: Path, program: Path) -> None:
+def _compile(source: Path, program: Path, arch: Arch) -> None:
     """One helper program of the guest. zig leaves its Windows headers out with -nostdlib: they are named to it."""
     headers = zig_package() / "lib" / "libc" / "include" / "any-windows-any"
     entry = f"-Wl,-e,{source.stem}_main"
     zig(
-        ["cc", *HELPER_FLAGS, "-isystem", str(headers), entry, "-o", str(program), str(source), "-lkernel32"],
+        [
+            "cc",
+            "-target",
+            f"{arch}-windows-gnu",
+            *HELPER_FLAGS,
+            "-isystem",
+            str(headers),
+            entry,
+            "-o",
+            str(program),
+            str(source),
+            "-lkernel32",
+        ],
         Deadline(f"compiling {source.name}", HELPER_LIMIT_S),
     )
 
@@ -138,6 +158,7 @@ def _manifest(
     packages: dict[str, str],
     mode: str,
     stages: dict[str, float],
+    kernel_options: str | None,
 ) -> Manifest:
     disk = folder / DISK
     kernels = [f"{name} {version}" for name, version in packages.items() if name.startswith("linux-image-")]
@@ -148,8 +169,9 @@ def _manifest(
         arch=definition.arch,
         wine_version=packages["libwine"],
         kernel=" ".join(kernels),
+        kernel_options=kernel_options,
         packages=packages,
-        tools={"ziglang": metadata.version("ziglang"), **_tool_versions()},
+        tools={"ziglang": metadata.version("ziglang"), **_tool_versions(recipe.arch)},
         recipe_hash=recipe.digest,
         build_mode=mode,
         built_at=datetime.now(UTC).replace(microsecond=0),
@@ -161,10 +183,10 @@ def _manifest(
     )
 
 
-def _tool_versions() -> dict[str, str]:
+def _tool_versions(arch: Arch) -> dict[str, str]:
     """First line of --version of the tools that shape the image."""
     versions = {}
-    for tool in ("mmdebstrap", "x86_64-w64-mingw32-objcopy", "qemu-img"):
+    for tool in ("mmdebstrap", ARCH_TOOLS[arch][0], "qemu-img"):
         done = subprocess.run(
             [require_tool(tool), "--version"],
             capture_output=True,

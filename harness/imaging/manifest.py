@@ -18,7 +18,8 @@ class Manifest(Model):
     """Identity and ingredients of a guest image.
 
     `packages` maps each Debian package in the image to its version; `tools` the same for the programs of the host that
-    made it. `stage_seconds` tells how long each stage of the build took.
+    made it. `stage_seconds` tells how long each stage of the build took. `kernel_options` is the command line of a
+    kernel that lies beside the disk for QEMU to boot; None where the disk boots by itself.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Manifest(Model):
     arch: Arch
     wine_version: str | None
     kernel: str
+    kernel_options: str | None = None
     packages: dict[str, str]
     tools: dict[str, str]
     recipe_hash: str

@@ -14,7 +14,7 @@ from harness.paths import cache_dir, image_sources
 KIND = "guests"
 
 #: Debian's suite per architecture. The measured Wine of each is in it.
-SUITES = {Arch.X86_64: "bookworm"}
+SUITES = {Arch.X86_64: "bookworm", Arch.AARCH64: "trixie"}
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,6 @@ def recipe_of(definition: GuestDefinition) -> Recipe:
             f"guest {definition.name!r} has the recipe {definition.recipe!r}, which does not exist",
             remedy="use the recipe 'embedded'",
         )
-    if definition.arch not in SUITES:
-        raise UsageError(f"the recipe 'embedded' makes no {definition.arch} guest", remedy="use x86_64")
     return Recipe(folder, SUITES[definition.arch], definition.arch)
 
 

@@ -10,15 +10,21 @@ from harness.config.models import GuestDefinition
 from harness.errors import InfrastructureError, UsageError
 from harness.imaging.manifest import Manifest, read_manifest, sha256_of
 from harness.imaging.recipe import image_folder
+from harness.vm.machine import DirectBoot
 
 DISK = "disk.qcow2"
 KEY = "key"
 HOST_KEY = "host_key.pub"
+KERNEL = "vmlinuz"
+INITRD = "initrd"
 
 
 @dataclass(frozen=True)
 class GuestImage:
-    """A built guest. `key` is the private key that logs in; `host_key` the text of the guest's public host key."""
+    """A built guest. `key` is the private key that logs in; `host_key` the text of the guest's public host key.
+
+    `direct_boot` is what QEMU has to boot it with; None where the disk boots by itself.
+    """
 
     definition: GuestDefinition
     folder: Path
@@ -26,6 +32,7 @@ class GuestImage:
     key: Path
     host_key: str
     manifest: Manifest
+    direct_boot: DirectBoot | None = None
 
 
 def find_guest(name: str) -> GuestImage:
@@ -50,13 +57,16 @@ def open_image(definition: GuestDefinition, folder: Path) -> GuestImage:
     """
     manifest = read_manifest(folder)
     disk, key, host_key = folder / DISK, folder / KEY, folder / HOST_KEY
-    for path in (disk, key, host_key):
+    boot = None
+    if manifest.kernel_options is not None:
+        boot = DirectBoot(kernel=folder / KERNEL, initrd=folder / INITRD, options=manifest.kernel_options)
+    for path in (disk, key, host_key, *((boot.kernel, boot.initrd) if boot else ())):
         if not path.is_file():
             raise _damaged(folder, f"{path} is missing")
     status = disk.stat()
     if (status.st_size, status.st_mtime_ns) != (manifest.disk_bytes, manifest.disk_mtime_ns):
         raise _damaged(folder, f"{disk} was changed after it was built")
-    return GuestImage(definition, folder, disk, key, host_key.read_text().strip(), manifest)
+    return GuestImage(definition, folder, disk, key, host_key.read_text().strip(), manifest, boot)
 
 
 def verify(image: GuestImage) -> None:

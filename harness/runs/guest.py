@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-from harness.config.models import Cell, Generation, GuestDefinition, HalKind
+from harness.config.models import Cell, Generation, GuestDefinition, GuestKind, HalKind
 from harness.contract.observations import Call
 from harness.driver import deploy, protocol
 from harness.driver.device import Device, to_call
@@ -117,6 +117,11 @@ class Guest:
         if self.definition.hal is HalKind.REFERENCE:
             return self.cell.hal.generation
         return Generation.SHARED if self.facts.os_build >= FIRST_SHARED_BUILD else Generation.EXCLUSIVE
+
+    @property
+    def privileged(self) -> bool:
+        """Whether the test driver may touch the PMU: in a kernel, or where Wine's guest opens it to programs."""
+        return self.definition.kind is not GuestKind.WINE or self.definition.pmu_access is not None
 
     @contextmanager
     def holder(self, mode: str) -> Generator[Holder, None, None]:

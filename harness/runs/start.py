@@ -61,6 +61,7 @@ class GuestStarter:
             net_device=definition.net_device,
             ssh_guest_port=definition.ssh.port,
             devices=definition.devices,
+            direct_boot=self.image.direct_boot,
             serial_log=Path("serial.log"),
             lane_device=definition.lane.device if definition.lane else None,
         )
@@ -268,6 +269,7 @@ class GuestStarter:
             "guest_kind": str(self.definition.kind),
             "guest_title": self.definition.title,
             "hal": "reference HAL (our model of the documentation)" if reference else "system",
+            **({"pmu access": self.definition.pmu_access} if self.definition.pmu_access else {}),
             "start": self.how,
             "clock": "of the saved state"
             if self._template and not self.definition.clock_can_be_set

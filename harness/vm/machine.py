@@ -30,6 +30,14 @@ class RamFile(Model):
     shared: bool
 
 
+class DirectBoot(Model):
+    """A Linux kernel that QEMU itself loads, with its initrd and command line: no firmware and no boot loader runs."""
+
+    kernel: Path
+    initrd: Path
+    options: str
+
+
 class Machine(Model):
     """Everything that defines the virtual machine, in QEMU's words.
 
@@ -60,6 +68,7 @@ class Machine(Model):
     serial_log: Path | None = None
     lane_device: str | None = None
     ram_file: RamFile | None = None
+    direct_boot: DirectBoot | None = None
 
     @field_validator("accel")
     @classmethod
@@ -127,6 +136,7 @@ def argv(machine: Machine, control: Control) -> list[str]:
         *("-rtc", f"base={machine.rtc_base}"),
         # shutdown=pause: a guest that ends on its own stays there for its screen and memory to be read.
         *("-action", f"panic={machine.on_panic},reboot={machine.on_reboot},shutdown=pause"),
+        *_direct_boot(machine.direct_boot),
         *_disk(machine, control),
         *_network(machine, control),
         *_serial(control.serial_log or machine.serial_log),
@@ -144,6 +154,13 @@ def _ram(machine: Machine) -> list[str]:
     share = "on" if machine.ram_file.shared else "off"
     file = f"size={machine.memory_mib}M,mem-path={literal(machine.ram_file.path.absolute())},share={share}"
     return ["-object", f"memory-backend-file,id=ram0,{file}"]
+
+
+def _direct_boot(boot: DirectBoot | None) -> list[str]:
+    if boot is None:
+        return []
+    kernel, initrd = (str(path.absolute()) for path in (boot.kernel, boot.initrd))
+    return ["-kernel", kernel, "-initrd", initrd, "-append", boot.options]
 
 
 def _disk(machine: Machine, control: Control) -> list[str]:

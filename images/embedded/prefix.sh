@@ -1,7 +1,12 @@
 #!/bin/sh
-# Inside the guest's root: the SSH host key and the Wine prefix.
+# Inside the guest's root: the small commands, the SSH host key and the Wine prefix.
+#
+# usage: prefix.sh COM2      (COM2: the second serial port)
 set -eu
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+com2=$1
+
+/bin/busybox --install -s /usr/local/bin
 
 rm -f /etc/ssh/ssh_host_*
 ssh-keygen -q -t ed25519 -N '' -C embedded -f /etc/ssh/ssh_host_ed25519_key
@@ -11,14 +16,16 @@ mkdir /C: /wine
 ln -s /C: /wine/drive_c
 
 . /etc/wine-environment
-"$WINE" wineboot.exe --init </dev/null >/dev/null 2>&1
-"$WINE" regedit.exe /S 'Z:\tmp\guest.reg' </dev/null >/dev/null 2>&1
+# On a busy host that emulates, this takes longer than the five minutes that Wine waits for it. It then goes on in the background.
+"$WINE" wineboot.exe --init </dev/null >/dev/null 2>&1 || echo "prefix.sh: wineboot: exit status $?, waiting for its end" >&2
+"$WINESERVER" -w
+"$WINE" regedit.exe /S 'Z:\tmp\guest.reg' </dev/null >/dev/null 2>&1 || { echo "prefix.sh: regedit failed" >&2; exit 1; }
 "$WINESERVER" -k
 "$WINESERVER" -w
 grep -q '"hal"="native,builtin"' /wine/user.reg || { echo "prefix.sh: guest.reg did not reach the registry" >&2; exit 1; }
 
 echo disable >/wine/.update-timestamp # else each start compares and maybe rewrites the whole prefix
-ln -sf /dev/ttyS1 /wine/dosdevices/com2
+ln -sf "$com2" /wine/dosdevices/com2
 system32=/C:/windows/system32
 install -m 755 /tmp/winsh.exe /tmp/bugcheck.exe "$system32/"
 

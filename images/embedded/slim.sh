@@ -4,6 +4,7 @@
 # usage: slim.sh ROOT WINDOWS      (WINDOWS: the folder of Wine's DLLs inside ROOT)
 set -eu
 root=$1 windows=$2
+rm -rf "$root/usr/share/doc" "$root/usr/share/man" "$root/usr/share/locale"
 cd "$root/C:/windows"
 
 # Drivers for buses that no test uses. Without the files their services fail at once; deleting the services makes boots slower.

@@ -1,15 +1,31 @@
-"""The virtual PMU: nothing may count where the probe found none, and both views agree."""
+"""The virtual PMU: it counts on every CPU or on none, as the probe says, and both see the same."""
 
 from __future__ import annotations
 
 import pytest
 
 from harness.config.models import Generation
-from harness.contract.presence import judge_no_false_counting, judge_view_agreement
+from harness.contract.presence import (
+    judge_counting_everywhere,
+    judge_no_false_counting,
+    judge_view_agreement,
+)
 from harness.driver.device import Device
 from harness.probe.models import ProbeAnswer
 from harness.runs.guest import Guest
 from tests.contract.conftest import Observe, Settle
+
+
+@pytest.mark.clause("VIRT-1")
+def test_counters_count_on_every_cpu(
+    guest: Guest, pmc: Device, probe_answer: ProbeAnswer, settle: Settle, observe: Observe
+) -> None:
+    first = pmc.allocate()
+    cpus = range(guest.facts.cpus) if first.succeeded and guest.privileged else ()
+    counted = {cpu: pmc.count(cpu=cpu) for cpu in cpus}
+    observe("request", first)
+    observe("counters by CPU", {cpu: seen.model_dump(mode="json") for cpu, seen in counted.items()})
+    settle(judge_counting_everywhere(probe_answer, first, counted, privileged=guest.privileged))
 
 
 @pytest.mark.clause("VIRT-2")

@@ -7,15 +7,22 @@ from pathlib import Path
 
 import pytest
 
+from harness.config.models import Arch
 from harness.driver.build import DriverBuild, build_driver
 from harness.driver.sign import Identity, default_identity
 from harness.paths import driver_sources
 from tests.driver.client_code import ClientCode, compile_client_code
 
 
+@pytest.fixture(scope="session", params=list(Arch))
+def arch(request: pytest.FixtureRequest) -> Arch:
+    """Both architectures, from the same sources."""
+    return Arch(request.param)
+
+
 @pytest.fixture(scope="session")
-def driver_build() -> DriverBuild:
-    return build_driver()
+def driver_build(arch: Arch) -> DriverBuild:
+    return build_driver(arch)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.config.models import Arch
 from harness.deadlines import Deadline
 from harness.errors import BuildError
 from harness.toolchain import zig, zig_program
@@ -14,19 +15,19 @@ from harness.toolchain import zig, zig_program
 DDK = Path("lib/libc/include/any-windows-any/ddk")
 
 
-def check(source: str, folder: Path, *includes: Path) -> None:
-    """Compile for Windows on x86-64. Raises BuildError."""
+def check(source: str, folder: Path, arch: Arch, *includes: Path) -> None:
+    """Compile for Windows on this architecture. Raises BuildError."""
     file = folder / "check.c"
     file.write_text(source)
-    flags = ["-target", "x86_64-windows-gnu", "-std=gnu11", "-Werror", "-fms-extensions"]
+    flags = ["-target", f"{arch}-windows-gnu", "-std=gnu11", "-Werror", "-fms-extensions"]
     paths = [flag for include in includes for flag in ("-I", str(include))]
     ddk = ["-isystem", str(zig_program().parent / DDK)]
     output = ["-c", str(file), "-o", str(folder / "check.obj")]
     zig(["cc", *flags, *paths, *ddk, *output], Deadline("compiling", 120.0))
 
 
-def test_wire_and_counter_structures(tmp_path: Path, sources: Path) -> None:
-    check('#include "pmctest.h"\n', tmp_path, sources / "include")
+def test_wire_and_counter_structures(tmp_path: Path, sources: Path, arch: Arch) -> None:
+    check('#include "pmctest.h"\n', tmp_path, arch, sources / "include")
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_wire_and_counter_structures(tmp_path: Path, sources: Path) -> None:
     ],
 )
 def test_a_changed_layout_does_not_compile(
-    tmp_path: Path, sources: Path, header: str, before: str, after: str
+    tmp_path: Path, sources: Path, arch: Arch, header: str, before: str, after: str
 ) -> None:
     for folder in ("include", "pmu"):
         shutil.copytree(sources / folder, tmp_path / folder)
@@ -52,10 +53,10 @@ def test_a_changed_layout_does_not_compile(
     assert text.count(before) == 1
     (tmp_path / header).write_text(text.replace(before, after))
     with pytest.raises(BuildError, match="static assertion failed"):
-        check('#include "pmctest.h"\n', tmp_path, tmp_path / "include")
+        check('#include "pmctest.h"\n', tmp_path, arch, tmp_path / "include")
 
 
-def test_the_compilers_header_has_the_old_layout(tmp_path: Path, sources: Path) -> None:
+def test_the_compilers_header_has_the_old_layout(tmp_path: Path, sources: Path, arch: Arch) -> None:
     """Why the structures are defined here: when this fails, mingw-w64 has learned the layout of 1903."""
     source = """
         #include "nt.h"
@@ -65,4 +66,27 @@ def test_the_compilers_header_has_the_old_layout(tmp_path: Path, sources: Path) 
         _Static_assert(ResourceTypeMax == 4, "types");
         _Static_assert(sizeof(GROUP_AFFINITY) == sizeof(struct counter_affinity), "affinity");
     """
-    check(source, tmp_path, sources / "include")
+    check(source, tmp_path, arch, sources / "include", sources / "include" / arch)
+
+
+IO_STACK_LOCATION = """
+    _Static_assert(sizeof(IO_STACK_LOCATION) == 0x48, "size");
+    _Static_assert(FIELD_OFFSET(IO_STACK_LOCATION, Parameters.DeviceIoControl.IoControlCode) == 0x18, "code");
+"""
+
+
+def test_requests_are_where_the_kernel_puts_them(tmp_path: Path, sources: Path, arch: Arch) -> None:
+    check(
+        f'#include "nt.h"\n{IO_STACK_LOCATION}',
+        tmp_path,
+        arch,
+        sources / "include",
+        sources / "include" / arch,
+    )
+
+
+def test_the_compilers_header_packs_requests_wrongly_for_arm(tmp_path: Path, sources: Path) -> None:
+    """Why nt.h leads the header: without it parameters would silently be read from other offsets."""
+    plain = f"#include <excpt.h>\n#include <ntdef.h>\n#define _M_ARM\n#include <ntddk.h>\n{IO_STACK_LOCATION}"
+    with pytest.raises(BuildError, match="static assertion failed"):
+        check(plain, tmp_path, Arch.AARCH64, sources / "include" / "aarch64")

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.config.load import guest_names, load_guest, load_matrix, matrix_json_schema
+from harness.config.load import guest_names, load_guest, load_guest_for, load_matrix, matrix_json_schema
+from harness.config.models import Arch
 from harness.errors import EXIT_USAGE, ConfigError, UsageError
 
 HEAD = "schema: 1\nname: t\n"
@@ -284,6 +285,17 @@ def test_wrong_guest_definition(text: str, expected: str, tmp_path: Path) -> Non
     with pytest.raises(ConfigError) as caught:
         load_guest("g", tmp_path)
     assert str(caught.value) == f"{path}:{expected}"
+
+
+def test_the_guest_of_the_same_recipe_for_another_architecture(guests: Path, tmp_path: Path) -> None:
+    for path in guests.glob("*.yaml"):
+        (tmp_path / path.name).write_text(path.read_text())
+    assert load_guest_for("embedded", Arch.X86_64, tmp_path).name == "embedded"
+    with pytest.raises(UsageError, match="no aarch64 guest of the recipe"):
+        load_guest_for("embedded", Arch.AARCH64, tmp_path)
+    twin = GUEST.replace("x86_64", "aarch64").replace("name: embedded", "name: twin")
+    (tmp_path / "twin.yaml").write_text(twin)
+    assert load_guest_for("embedded", Arch.AARCH64, tmp_path).name == "twin"
 
 
 def test_unknown_guest_names_the_nearest(guests: Path) -> None:

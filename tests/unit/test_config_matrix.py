@@ -23,6 +23,7 @@ from harness.config.schema import Axes, Include, Settings
 from harness.paths import project_root
 
 DEMO = project_root() / "ci" / "matrices" / "demo.yaml"
+AARCH64 = project_root() / "ci" / "matrices" / "aarch64.yaml"
 SAFE_ID = re.compile(r"[a-z0-9][a-z0-9+._-]*")
 
 
@@ -82,6 +83,20 @@ def test_demo_matrix_is_valid_for_editors() -> None:
     jsonschema.validate(yaml.safe_load(DEMO.read_text()), schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"schema": 1, "name": "t", "axes": {"cpus": ["max"]}}, schema)
+
+
+def test_aarch64_matrix() -> None:
+    matrix = load_matrix(AARCH64)
+    assert ids(matrix) == [
+        "embedded-arm64-pmu_off-exclusive-grant",
+        "embedded-arm64-pmu_off-exclusive-refuse",
+        "embedded-arm64-pmu_off-shared-grant",
+        "embedded-arm64-pmu_off-shared-refuse",
+        "embedded-arm64-pmu_on-exclusive-grant",
+        "embedded-arm64-pmu_on-shared-grant",
+    ]
+    assert {(cell.arch, cell.machine) for cell in matrix.cells} == {(Arch.AARCH64, "virt")}
+    assert len(matrix.excluded) == 2
 
 
 def test_path_and_hash_are_kept(load: Any, tmp_path: Path) -> None:

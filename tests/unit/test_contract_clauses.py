@@ -34,7 +34,7 @@ def test_the_contract_knows_nothing_of_machines_and_guests() -> None:
 
 def test_suite_is_what_is_covered_now() -> None:
     assert SUITE[:2] == ("PROBE-1", "PRES-1")
-    assert len(SUITE) == len(set(SUITE)) == 27
+    assert len(SUITE) == len(set(SUITE)) == 28
     assert all(CLAUSES[name].judgement is not JudgementKind.CRASH for name in SUITE)
 
 

@@ -14,7 +14,7 @@ from harness.contract.judgement import Judgement
 from harness.contract.observations import Call
 from harness.contract.outcomes import Outcome
 from harness.errors import DriverError
-from harness.probe.models import PmuVerdict, ProbeAnswer
+from harness.probe.models import Counter, CounterState, PmuVerdict, ProbeAnswer
 
 PASS, FAIL, SKIP, RECORDED = Outcome.PASS, Outcome.FAIL, Outcome.SKIPPED, Outcome.RECORDED
 SHARED, EXCLUSIVE = Generation.SHARED, Generation.EXCLUSIVE
@@ -186,11 +186,15 @@ def test_released() -> None:
 class Seen:
     name: str
     state: str
+    event: str = "cycles"
 
 
 @dataclass(frozen=True)
 class Counters:
     counters: Sequence[Seen]
+    cpu: int = 0
+    interface: str = "none"
+    general: int = 0
 
 
 @dataclass(frozen=True)
@@ -255,6 +259,54 @@ def test_counters_that_were_not_read_prove_nothing() -> None:
         p.judge_no_false_counting(ABSENT, GRANTED, None, SHARED)
 
 
+ARM = ABSENT.model_copy(
+    update={
+        "arch": Arch.AARCH64,
+        "verdict": PmuVerdict.COUNTING,
+        "interface": "pmuv3",
+        "general_counters": 6,
+        "counters": tuple(
+            Counter(name=name, event="cycles", state=CounterState.COUNTING, count=9, loop=10)
+            for name in ("gp0", "gp1")
+        ),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "first", "counted", "privileged", "outcome", "words"),
+    [
+        (ARM, GRANTED, [counters("counting", "counting")] * 2, True, PASS, "all 2 counts"),
+        (
+            ARM,
+            GRANTED,
+            [counters("counting", "counting"), counters("counting", "dead")],
+            True,
+            FAIL,
+            "on CPU 1",
+        ),
+        (ARM, GRANTED, [counters("faulted", "counting")], True, FAIL, "gp0 (cycles)"),
+        (ARM, GRANTED, [counters()], True, FAIL, "gp0 (cycles), gp1 (cycles)"),
+        (ARM, GRANTED, [counters("faulted", "faulted")], False, SKIP, "without the privilege"),
+        (ARM, REFUSED, [], True, SKIP, "nothing was granted"),
+        (ABSENT, GRANTED, [counters("counting")], True, SKIP, "no PMU here that counts"),
+    ],
+)
+def test_counters_count_everywhere(
+    answer: ProbeAnswer, first: Call, counted: list[Counters], privileged: bool, outcome: Outcome, words: str
+) -> None:
+    seen = {cpu: replace(one, cpu=cpu) for cpu, one in enumerate(counted)}
+    check(p.judge_counting_everywhere(answer, first, seen, privileged=privileged), outcome, words)
+
+
+def test_counting_on_another_cpu_proves_nothing() -> None:
+    seen = {1: counters("counting", "counting")}
+    with pytest.raises(DriverError, match="on CPU 1 and counted on CPU 0"):
+        p.judge_counting_everywhere(ARM, GRANTED, seen, privileged=True)
+    with pytest.raises(DriverError, match="on no CPU"):
+        p.judge_counting_everywhere(ARM, GRANTED, {}, privileged=True)
+
+
 INTEL = probe(PmuVerdict.COUNTING, cpuid_0xa_eax="0x7300404", cpuid_0xa_edx="0x603")
 
 
@@ -269,7 +321,11 @@ INTEL = probe(PmuVerdict.COUNTING, cpuid_0xa_eax="0x7300404", cpuid_0xa_edx="0x6
         (INTEL, [Leaf(0xA, eax=0x7300404, edx=0x603)], counters("dead"), FAIL, "do not count in the guest"),
         (INTEL, [Leaf(0xA, eax=0x7300404, edx=0x603)], counters("faulted"), PASS, ""),
         (ABSENT, [], counters("counting"), FAIL, "count in the guest and do not count in the probe"),
-        (ABSENT, [], counters("faulted"), SKIP, "no view"),
+        (ABSENT, [], counters("faulted"), PASS, "absent"),
+        (ABSENT, [], replace(counters("faulted"), interface="pmuv3", general=6), FAIL, "pmuv3 with 6"),
+        (ARM, [], replace(counters("counting"), interface="pmuv3", general=6), PASS, "pmuv3"),
+        (ARM, [], replace(counters("counting"), interface="pmuv3", general=4), FAIL, "with 4 general"),
+        (ARM, [], counters("faulted"), FAIL, "the driver finds no PMU, the probe pmuv3 with 6 general"),
         (COUNTING, [], counters("counting"), PASS, ""),
         (COUNTING, [], None, SKIP, "no view"),
     ],

@@ -24,11 +24,15 @@ REFUSED = Call(status=0xC000009A, written=True)
 class Seen:
     name: str
     state: str
+    event: str = "cycles"
 
 
 @dataclass(frozen=True)
 class Counters:
     counters: Sequence[Seen]
+    cpu: int = 0
+    interface: str = "none"
+    general: int = 0
 
 
 @dataclass(frozen=True)

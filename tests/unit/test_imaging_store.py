@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.config.load import load_guest
+from harness.config.load import load_guest, load_guest_for
 from harness.config.models import Arch, GuestDefinition, GuestKind
 from harness.errors import InfrastructureError, UsageError
 from harness.imaging import recipe
-from harness.imaging.manifest import FILE_NAME, Manifest
+from harness.imaging.manifest import FILE_NAME, Manifest, read_manifest
 from harness.imaging.recipe import image_folder, recipe_of
-from harness.imaging.store import DISK, HOST_KEY, KEY, find_guest, verify
+from harness.imaging.store import DISK, HOST_KEY, INITRD, KERNEL, KEY, find_guest, verify
 
 CONTENT = b"a disk"
 
@@ -132,5 +132,22 @@ def test_a_missing_file_names_the_remedy(definition: GuestDefinition, missing: s
 def test_an_unknown_recipe_is_refused(definition: GuestDefinition) -> None:
     with pytest.raises(UsageError, match="recipe 'other'"):
         recipe_of(definition.model_copy(update={"recipe": "other"}))
-    with pytest.raises(UsageError, match="aarch64"):
-        recipe_of(definition.model_copy(update={"arch": Arch.AARCH64}))
+
+
+def test_a_kernel_beside_the_disk_belongs_to_the_image(definition: GuestDefinition) -> None:
+    folder = store_image(definition)
+    assert find_guest("embedded").direct_boot is None
+    manifest = read_manifest(folder).model_copy(update={"kernel_options": "console=ttyAMA0 quiet"})
+    (folder / FILE_NAME).write_text(manifest.model_dump_json())
+    (folder / KERNEL).write_text("kernel")
+    with pytest.raises(InfrastructureError, match=f"{INITRD} is missing"):
+        find_guest("embedded")
+    (folder / INITRD).write_text("initrd")
+    boot = find_guest("embedded").direct_boot
+    assert boot is not None
+    assert (boot.kernel, boot.initrd) == (folder / KERNEL, folder / INITRD)
+    assert boot.options == "console=ttyAMA0 quiet"
+
+
+def test_each_architecture_is_an_image_of_its_own(definition: GuestDefinition) -> None:
+    assert recipe_of(definition).digest != recipe_of(load_guest_for("embedded", Arch.AARCH64)).digest

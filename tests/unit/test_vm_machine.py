@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from harness.config.models import Accel, Arch
-from harness.vm.machine import Machine, argv, literal, qmp_control, run_script
+from harness.vm.machine import DirectBoot, Machine, argv, literal, qmp_control, run_script
 
 
 def machine(**changes: object) -> Machine:
@@ -49,12 +49,23 @@ def test_the_whole_command_line() -> None:
     assert argv(machine(), qmp_control(7)) == GOLDEN.split()
 
 
+def test_a_kernel_that_qemu_loads_itself() -> None:
+    boot = DirectBoot(kernel=Path("/image/vmlinuz"), initrd=Path("/image/initrd"), options="quiet a=1,2")
+    arguments = argv(machine(direct_boot=boot), qmp_control(7))
+    start = arguments.index("-kernel")
+    assert arguments[start : start + 6] == [
+        *("-kernel", "/image/vmlinuz"),
+        *("-initrd", "/image/initrd"),
+        *("-append", "quiet a=1,2"),
+    ]
+
+
 def test_nothing_that_was_not_asked_for() -> None:
     bare = machine(
         disk=None, net_device=None, devices=(), serial_log=None, panic_device=None, accel=Accel.KVM
     )
     arguments = argv(bare, qmp_control(7))
-    assert not {"-drive", "-netdev", "-serial"} & set(arguments)
+    assert not {"-drive", "-netdev", "-serial", "-kernel"} & set(arguments)
     assert arguments[arguments.index("-accel") + 1] == "kvm"
 
 

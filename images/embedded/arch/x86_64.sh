@@ -1,0 +1,15 @@
+# What is particular to x86-64. Sourced by the scripts of the recipe; these are the variables that an architecture sets.
+debian_arch=amd64
+triplet=x86_64-linux-gnu
+# How mmdebstrap installs: essential, packages are configured, by programs of the guest that run on the host.
+variant=essential
+# The suite that the kernel comes from, and its series there.
+kernel_suite=$suite
+kernel_series=6.1
+kernel_options="halpmc_root=/dev/vda2 console=ttyS0 tsc=reliable"
+modules="virtio_pci virtio_blk ext4 virtio_net virtio_rng pvpanic_pci pvpanic_mmio button evdev"
+# Whether the modules of ours are needed (modules/).
+own_modules=no
+# GNU strip reduces the file alignment to 512, and Wine then copies each DLL instead of mapping it.
+strip_dll="x86_64-w64-mingw32-objcopy --strip-all --file-alignment=4096"
+second_serial=/dev/ttyS1
