@@ -13,17 +13,21 @@ from harness.doctor.finding import Finding, fail, failed, ok, warn
 from harness.errors import HalpmcError
 from harness.host.qemu import QemuFeatures, ask_qemu
 from harness.host.tools import package_of, qemu_binary, require_tool, tool_version
+from harness.imaging.embedded import ARCH_TOOLS
 from harness.imaging.embedded import TOOLS as IMAGE_TOOLS
 from harness.toolchain import zig_program
 from harness.vm.machine import SANDBOX
 
-RUN_TOOLS = ("qemu-system-x86_64", "qemu-system-aarch64", "qemu-img", "setpriv", "sh")
+RUN_TOOLS = ("qemu-system-x86_64", "qemu-system-aarch64", "qemu-img", "setpriv", "sh", "osslsigncode")
 UPGRADE = "install QEMU 7.2 or newer from your distribution"
 
 MACHINES = {Arch.X86_64: ("q35",), Arch.AARCH64: ("virt",)}
 #: Without these no VM starts or no probe answers.
 _PCI = frozenset({"virtio-blk-pci", "virtio-net-pci", "virtio-rng-pci", "pvpanic-pci"})
-NEEDED = {Arch.X86_64: _PCI | {"isa-debugcon", "isa-debug-exit"}, Arch.AARCH64: _PCI}
+NEEDED = {
+    Arch.X86_64: _PCI | {"isa-debugcon", "isa-debug-exit", "isa-serial"},
+    Arch.AARCH64: _PCI | {"pci-serial"},
+}
 #: Without these evidence of a crash is poorer.
 WANTED = frozenset({"vmcoreinfo"})
 
@@ -38,7 +42,9 @@ def check_tools() -> Iterator[Finding]:
     except HalpmcError as error:
         yield failed("tool.zig", error)
     mapping = () if os.geteuid() == 0 else ("newuidmap",)  # only builds without root need it
-    for name in dict.fromkeys((*RUN_TOOLS, *IMAGE_TOOLS, *mapping)):
+    for name in dict.fromkeys(
+        (*RUN_TOOLS, *IMAGE_TOOLS, *(t for tools in ARCH_TOOLS.values() for t in tools), *mapping)
+    ):
         try:
             path = require_tool(name)
             version = tool_version(path)

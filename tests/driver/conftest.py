@@ -26,6 +26,12 @@ def driver_build(arch: Arch) -> DriverBuild:
 
 
 @pytest.fixture(scope="session")
+def x86_64_build() -> DriverBuild:
+    """What the emulator runs: it is one of x86-64."""
+    return build_driver(Arch.X86_64)
+
+
+@pytest.fixture(scope="session")
 def client_code(tmp_path_factory: pytest.TempPathFactory) -> ClientCode:
     library = compile_client_code(tmp_path_factory.mktemp("client"), driver_sources())
     return ClientCode(ctypes.CDLL(str(library)))

@@ -30,8 +30,8 @@ def info(driver: Driver) -> Any:
     return wire().info.from_buffer_copy(answer.data)
 
 
-def test_load_open_close_unload(driver_build: DriverBuild) -> None:
-    driver = Driver(driver_build.sys.path)
+def test_load_open_close_unload(x86_64_build: DriverBuild) -> None:
+    driver = Driver(x86_64_build.sys.path)
     assert driver.load() == 0
     assert list(driver.kernel.devices.values()) == [r"\Device\pmctest"]
     assert driver.kernel.links == {r"\DosDevices\pmctest": r"\Device\pmctest"}
@@ -42,8 +42,8 @@ def test_load_open_close_unload(driver_build: DriverBuild) -> None:
     assert driver.hal.allocations == []
 
 
-def test_only_administrators_and_the_system_get_in(driver_build: DriverBuild) -> None:
-    driver = Driver(driver_build.sys.path)
+def test_only_administrators_and_the_system_get_in(x86_64_build: DriverBuild) -> None:
+    driver = Driver(x86_64_build.sys.path)
     driver.load()
     security = driver.kernel.security
     assert security is not None
@@ -55,16 +55,16 @@ def test_only_administrators_and_the_system_get_in(driver_build: DriverBuild) ->
 
 
 @pytest.mark.parametrize("service", ["pmctest2", "A-b_9", "x" * 32])
-def test_the_device_is_named_after_the_service(service: str, driver_build: DriverBuild) -> None:
-    driver = Driver(driver_build.sys.path)
+def test_the_device_is_named_after_the_service(service: str, x86_64_build: DriverBuild) -> None:
+    driver = Driver(x86_64_build.sys.path)
     assert driver.load(service) == 0
     assert list(driver.kernel.devices.values()) == ["\\Device\\" + service]
     driver.unload()
 
 
 @pytest.mark.parametrize("service", ["", "a b", "x" * 33, "..", "ä", "a\0b"])
-def test_a_name_that_becomes_no_device(service: str, driver_build: DriverBuild) -> None:
-    driver = Driver(driver_build.sys.path)
+def test_a_name_that_becomes_no_device(service: str, x86_64_build: DriverBuild) -> None:
+    driver = Driver(x86_64_build.sys.path)
     assert driver.load(service) == NAME_INVALID
     assert not driver.kernel.devices and not driver.kernel.links and not driver.kernel.pool
 
@@ -72,31 +72,31 @@ def test_a_name_that_becomes_no_device(service: str, driver_build: DriverBuild) 
 @pytest.mark.parametrize(
     "routine", ["IoCreateDevice", "IoCreateSymbolicLink", "ObOpenObjectByPointer", "ZwSetSecurityObject"]
 )
-def test_a_load_that_fails_leaves_nothing(routine: str, driver_build: DriverBuild) -> None:
-    driver = Driver(driver_build.sys.path, failing={routine: INSUFFICIENT_RESOURCES})
+def test_a_load_that_fails_leaves_nothing(routine: str, x86_64_build: DriverBuild) -> None:
+    driver = Driver(x86_64_build.sys.path, failing={routine: INSUFFICIENT_RESOURCES})
     assert driver.load() == INSUFFICIENT_RESOURCES
     kernel = driver.kernel
     assert not (kernel.devices or kernel.links or kernel.pool or kernel.handles)
 
 
 @pytest.mark.parametrize("routine", ["ObOpenObjectByPointer", "ZwSetSecurityObject"])
-def test_a_system_that_cannot_protect_the_device_is_told(routine: str, driver_build: DriverBuild) -> None:
-    driver = Driver(driver_build.sys.path, absent=frozenset({routine}))
+def test_a_system_that_cannot_protect_the_device_is_told(routine: str, x86_64_build: DriverBuild) -> None:
+    driver = Driver(x86_64_build.sys.path, absent=frozenset({routine}))
     assert driver.load() == 0
     assert not info(driver).secured
 
 
-def test_the_name_is_taken(driver_build: DriverBuild) -> None:
-    driver = Driver(driver_build.sys.path)
+def test_the_name_is_taken(x86_64_build: DriverBuild) -> None:
+    driver = Driver(x86_64_build.sys.path)
     driver.kernel.links[r"\DosDevices\pmctest"] = r"\Device\other"
     assert driver.load() == 0xC0000035
     assert not driver.kernel.devices
 
 
 @pytest.mark.parametrize("present", [True, False])
-def test_absent_hal_routines_are_reported(present: bool, driver_build: DriverBuild) -> None:
+def test_absent_hal_routines_are_reported(present: bool, x86_64_build: DriverBuild) -> None:
     """An answer of its own, no load failure; what needs them says so, what does not goes on working."""
-    driver = Driver(driver_build.sys.path, hal=Hal(present=present))
+    driver = Driver(x86_64_build.sys.path, hal=Hal(present=present))
     assert driver.load() == 0
     seen = info(driver)
     assert (seen.allocate_present, seen.free_present) == (present, present)
@@ -109,8 +109,8 @@ def test_absent_hal_routines_are_reported(present: bool, driver_build: DriverBui
 
 
 @pytest.mark.parametrize("half", ["HalAllocateHardwareCounters", "HalFreeHardwareCounters"])
-def test_half_of_the_pair_is_not_used(half: str, driver_build: DriverBuild) -> None:
-    driver = Driver(driver_build.sys.path, absent=frozenset({half}))
+def test_half_of_the_pair_is_not_used(half: str, x86_64_build: DriverBuild) -> None:
+    driver = Driver(x86_64_build.sys.path, absent=frozenset({half}))
     assert driver.load() == 0
     file = driver.open()
     assert file.control(wire().codes["ALLOCATE"], bytes(32), 24).status == PROCEDURE_NOT_FOUND
@@ -130,31 +130,31 @@ def test_half_of_the_pair_is_not_used(half: str, driver_build: DriverBuild) -> N
     ],
 )
 def test_generation_and_pool_by_version(
-    version: tuple[int, int], build: int, shared: bool, pool: int, driver_build: DriverBuild
+    version: tuple[int, int], build: int, shared: bool, pool: int, x86_64_build: DriverBuild
 ) -> None:
-    driver = Driver(driver_build.sys.path, version=version, build=build)
+    driver = Driver(x86_64_build.sys.path, version=version, build=build)
     driver.load()
     assert info(driver).shared_layout == shared
     assert driver.kernel.pool_types == {pool}, "memory integrity allows no executable pool"
 
 
-def test_nothing_below_the_device_opens(driver_build: DriverBuild) -> None:
-    driver = Driver(driver_build.sys.path)
+def test_nothing_below_the_device_opens(x86_64_build: DriverBuild) -> None:
+    driver = Driver(x86_64_build.sys.path)
     driver.load()
     assert driver.open(r"\below").opened == NAME_INVALID
 
 
-def test_no_memory_for_a_handle(driver_build: DriverBuild) -> None:
-    driver = Driver(driver_build.sys.path, fail_pool_after=0)
+def test_no_memory_for_a_handle(x86_64_build: DriverBuild) -> None:
+    driver = Driver(x86_64_build.sys.path, fail_pool_after=0)
     driver.load()
     file = driver.open()
     assert file.opened == INSUFFICIENT_RESOURCES
     driver.unload()
 
 
-def test_a_request_on_a_file_that_was_never_opened(driver_build: DriverBuild) -> None:
+def test_a_request_on_a_file_that_was_never_opened(x86_64_build: DriverBuild) -> None:
     """Also cleanup and close: the file object has no context of ours."""
-    driver = Driver(driver_build.sys.path)
+    driver = Driver(x86_64_build.sys.path)
     driver.load()
     file = driver.open(r"\below")
     for code in wire().codes.values():
@@ -164,8 +164,8 @@ def test_a_request_on_a_file_that_was_never_opened(driver_build: DriverBuild) ->
     driver.unload()
 
 
-def test_without_processor_groups(driver_build: DriverBuild) -> None:
-    driver = Driver(driver_build.sys.path, absent=frozenset(GROUP_ROUTINES))
+def test_without_processor_groups(x86_64_build: DriverBuild) -> None:
+    driver = Driver(x86_64_build.sys.path, absent=frozenset(GROUP_ROUTINES))
     driver.load()
     file = driver.open()
     given = bytes(wire().allocate(cpu=3))

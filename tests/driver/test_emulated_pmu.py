@@ -75,8 +75,8 @@ def states(counters: list[Any]) -> list[int]:
 
 @pytest.mark.parametrize("full_width", [True, False])
 @pytest.mark.parametrize("version", [1, 2])
-def test_intel_counts(version: int, full_width: bool, driver_build: DriverBuild) -> None:
-    report, counters = measured(driver_build, IntelCpu(version=version, full_width=full_width))
+def test_intel_counts(version: int, full_width: bool, x86_64_build: DriverBuild) -> None:
+    report, counters = measured(x86_64_build, IntelCpu(version=version, full_width=full_width))
     assert (report.interface, report.version, report.general, report.loop) == (INTEL, version, 4, LOOP)
     assert states(counters) == [COUNTING] * (4 if version == 1 else 7)
     assert report.fault == 0
@@ -84,36 +84,36 @@ def test_intel_counts(version: int, full_width: bool, driver_build: DriverBuild)
         assert 10 * LOOP <= counter.count <= 12 * LOOP + 1000
 
 
-def test_amd_counts(driver_build: DriverBuild) -> None:
-    report, counters = measured(driver_build, AmdCpu())
+def test_amd_counts(x86_64_build: DriverBuild) -> None:
+    report, counters = measured(x86_64_build, AmdCpu())
     assert (report.interface, report.general) == (AMD, 6)
     assert states(counters) == [COUNTING] * 6
 
 
-def test_a_pmu_that_is_advertised_and_dead(driver_build: DriverBuild) -> None:
-    report, counters = measured(driver_build, IntelCpu(dead=True))
+def test_a_pmu_that_is_advertised_and_dead(x86_64_build: DriverBuild) -> None:
+    report, counters = measured(x86_64_build, IntelCpu(dead=True))
     assert report.interface == INTEL
     assert states(counters) == [DEAD] * 7
 
 
 @pytest.mark.parametrize("code", [ACCESS_VIOLATION, PRIVILEGED_INSTRUCTION])
-def test_no_pmu_where_every_access_faults(code: int, driver_build: DriverBuild) -> None:
+def test_no_pmu_where_every_access_faults(code: int, x86_64_build: DriverBuild) -> None:
     """#GP becomes an answer, whichever status the system makes of it."""
-    report, counters = measured(driver_build, Cpu(fault_code=code))
+    report, counters = measured(x86_64_build, Cpu(fault_code=code))
     assert (report.interface, report.fault) == (NONE, code)
     assert counters and states(counters) == [FAULTED] * len(counters)
     assert {counter.fault for counter in counters} == {code}
 
 
-def test_no_pmu_where_reading_gives_zero(driver_build: DriverBuild) -> None:
-    report, counters = measured(driver_build, QuietCpu())
+def test_no_pmu_where_reading_gives_zero(x86_64_build: DriverBuild) -> None:
+    report, counters = measured(x86_64_build, QuietCpu())
     assert (report.interface, report.fault) == (NONE, 0)
     assert counters and COUNTING not in states(counters)
 
 
-def test_amd_without_any_counter(driver_build: DriverBuild) -> None:
+def test_amd_without_any_counter(x86_64_build: DriverBuild) -> None:
     """The four legacy counters are announced by nothing: that they fault is the answer."""
-    report, counters = measured(driver_build, Cpu(vendor=b"AuthenticAMD"))
+    report, counters = measured(x86_64_build, Cpu(vendor=b"AuthenticAMD"))
     assert report.interface == NONE
     assert COUNTING not in states(counters)
 
@@ -131,14 +131,14 @@ def test_amd_without_any_counter(driver_build: DriverBuild) -> None:
 )
 @pytest.mark.parametrize("code", [ACCESS_VIOLATION, PRIVILEGED_INSTRUCTION])
 def test_a_register_that_faults(
-    register: int, faulted: set[int], code: int, driver_build: DriverBuild
+    register: int, faulted: set[int], code: int, x86_64_build: DriverBuild
 ) -> None:
     """Only the counters that need it are faulted; the others count, and all registers are as before."""
     cpu = IntelCpu(faulting={register}, fault_code=code)
     if register == CAPABILITIES:  # without it, counters are written in their legacy width
         cpu = replace(cpu, full_width=False)
         faulted = set()
-    report, counters = measured(driver_build, cpu)
+    report, counters = measured(x86_64_build, cpu)
     assert {i for i, counter in enumerate(counters) if counter.state == FAULTED} == faulted
     assert {i for i, counter in enumerate(counters) if counter.state == COUNTING} == set(range(7)) - faulted
     assert {counters[i].fault for i in faulted} == ({code} if faulted else set())
@@ -158,13 +158,13 @@ class OneShot(IntelCpu):
 
 
 @pytest.mark.parametrize("at", range(1, 12))
-def test_a_fault_in_the_midst_is_noted_and_the_rest_restored(at: int, driver_build: DriverBuild) -> None:
+def test_a_fault_in_the_midst_is_noted_and_the_rest_restored(at: int, x86_64_build: DriverBuild) -> None:
     """Whichever of the first writes faults: one counter is faulted, and all others count.
 
     A register whose restoring write is the one that faults cannot be restored by anybody: the check finds that.
     """
     cpu = OneShot()
-    _driver, file = holding(driver_build, cpu)
+    _driver, file = holding(x86_64_build, cpu)
     cpu.left = at
     try:
         result = count(file)
@@ -179,8 +179,8 @@ def test_a_fault_in_the_midst_is_noted_and_the_rest_restored(at: int, driver_bui
 
 
 @pytest.mark.parametrize("cpu", [0, 3])
-def test_on_the_cpu_that_was_asked_for(cpu: int, driver_build: DriverBuild) -> None:
-    driver, file = holding(driver_build, IntelCpu())
+def test_on_the_cpu_that_was_asked_for(cpu: int, x86_64_build: DriverBuild) -> None:
+    driver, file = holding(x86_64_build, IntelCpu())
     result = count(file, cpu=cpu)
     assert (result.cpu, driver.kernel.pinned_to[-1]) == (cpu, cpu)
     given, size = bytes(wire().count(loop=LOOP, cpu=4)), ctypes.sizeof(wire().count_result)
@@ -189,9 +189,9 @@ def test_on_the_cpu_that_was_asked_for(cpu: int, driver_build: DriverBuild) -> N
     driver.unload()
 
 
-def test_without_an_allocation_no_register_is_written(driver_build: DriverBuild) -> None:
+def test_without_an_allocation_no_register_is_written(x86_64_build: DriverBuild) -> None:
     """Also when another handle holds one."""
-    driver, owner = holding(driver_build, IntelCpu())
+    driver, owner = holding(x86_64_build, IntelCpu())
     driver.cpu.written.clear()
     stranger = driver.open()
     result = count(stranger)
@@ -208,7 +208,7 @@ def test_without_an_allocation_no_register_is_written(driver_build: DriverBuild)
 
 
 @pytest.mark.parametrize("cpu", [IntelCpu(), IntelCpu(full_width=False), AmdCpu(), Cpu(), QuietCpu()])
-def test_no_register_but_the_pmus(cpu: Cpu, driver_build: DriverBuild) -> None:
+def test_no_register_but_the_pmus(cpu: Cpu, x86_64_build: DriverBuild) -> None:
     """Whatever a caller asks: a write to any other register would be a door."""
     general = range(SELECT0, SELECT0 + 8), range(PMC0, PMC0 + 8), range(FULL_WIDTH0, FULL_WIDTH0 + 8)
     allowed = {register for part in general for register in part}
@@ -226,7 +226,7 @@ def test_no_register_but_the_pmus(cpu: Cpu, driver_build: DriverBuild) -> None:
         write(register, value)
 
     cpu.rdmsr, cpu.wrmsr = noting_read, noting_write  # type: ignore[method-assign]
-    _driver, file = holding(driver_build, cpu)
+    _driver, file = holding(x86_64_build, cpu)
     for name, code in CODES.items():
         if name not in ("CYCLES", "RACE"):
             for value in (0, 1, 0xFFFFFFFF):
@@ -236,19 +236,19 @@ def test_no_register_but_the_pmus(cpu: Cpu, driver_build: DriverBuild) -> None:
     file.close()
 
 
-def test_a_fault_that_nobody_handles_would_be_found(driver_build: DriverBuild) -> None:
+def test_a_fault_that_nobody_handles_would_be_found(x86_64_build: DriverBuild) -> None:
     """The driver without its exception tables: then the same request stops the kernel."""
-    driver, file = holding(driver_build, Cpu())
+    driver, file = holding(x86_64_build, Cpu())
     driver.machine.functions = [replace(function, scopes=()) for function in driver.machine.functions]
     with pytest.raises(Bugcheck, match="KMODE_EXCEPTION_NOT_HANDLED: 0xc0000005"):
         count(file)
 
 
-def test_a_register_that_is_not_restored_would_be_found(driver_build: DriverBuild) -> None:
+def test_a_register_that_is_not_restored_would_be_found(x86_64_build: DriverBuild) -> None:
     class Forgetful(IntelCpu):
         def registers(self) -> dict[int, int]:
             return {**super().registers(), SELECT0: len(self.written)}
 
-    _driver, file = holding(driver_build, Forgetful())
+    _driver, file = holding(x86_64_build, Forgetful())
     with pytest.raises(Bugcheck, match="not as they were found"):
         count(file)

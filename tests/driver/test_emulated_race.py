@@ -55,9 +55,9 @@ def overlaps(entries: list[Any]) -> int:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_one_holder_at_a_time(seed: int, driver_build: DriverBuild) -> None:
+def test_one_holder_at_a_time(seed: int, x86_64_build: DriverBuild) -> None:
     hal = Hal()
-    result, entries = raced(driver_build, hal, seed)
+    result, entries = raced(x86_64_build, hal, seed)
     assert result.successes == result.frees == len(hal.frees) >= 8, "every round has a winner"
     assert result.successes + result.refusals == 3 * 8 and result.other == 0
     assert [entry.sequence for entry in entries] == list(range(len(entries)))
@@ -66,28 +66,28 @@ def test_one_holder_at_a_time(seed: int, driver_build: DriverBuild) -> None:
     assert len(hal.allocations) == 24
 
 
-def test_the_order_of_the_threads_changes_with_the_seed(driver_build: DriverBuild) -> None:
+def test_the_order_of_the_threads_changes_with_the_seed(x86_64_build: DriverBuild) -> None:
     """Else all of the above would be one test."""
-    logs = {tuple((e.thread, e.event) for e in raced(driver_build, Hal(), seed)[1]) for seed in range(5)}
+    logs = {tuple((e.thread, e.event) for e in raced(x86_64_build, Hal(), seed)[1]) for seed in range(5)}
     assert len(logs) > 1
 
 
-def test_a_hal_that_lets_two_in_is_caught_by_the_log(driver_build: DriverBuild) -> None:
+def test_a_hal_that_lets_two_in_is_caught_by_the_log(x86_64_build: DriverBuild) -> None:
     hal = Hal(exclusive=False)
-    found = [overlaps(raced(driver_build, hal, seed)[1]) for seed in range(3)]
+    found = [overlaps(raced(x86_64_build, hal, seed)[1]) for seed in range(3)]
     assert max(found) >= 1 and hal.most_held > 1
 
 
-def test_a_hal_that_refuses(driver_build: DriverBuild) -> None:
-    result, _ = raced(driver_build, Hal(answer=INSUFFICIENT_RESOURCES), 1)
+def test_a_hal_that_refuses(x86_64_build: DriverBuild) -> None:
+    result, _ = raced(x86_64_build, Hal(answer=INSUFFICIENT_RESOURCES), 1)
     assert (result.successes, result.refusals, result.other) == (0, 24, 0)
-    result, _ = raced(driver_build, Hal(answer=NOT_SUPPORTED), 1)
+    result, _ = raced(x86_64_build, Hal(answer=NOT_SUPPORTED), 1)
     assert (result.successes, result.refusals, result.other) == (0, 0, 24)
 
 
-def test_a_grant_that_cannot_be_freed_ends_the_race_and_is_kept(driver_build: DriverBuild) -> None:
+def test_a_grant_that_cannot_be_freed_ends_the_race_and_is_kept(x86_64_build: DriverBuild) -> None:
     hal = Hal(free_answer=NOT_SUPPORTED)
-    driver = Driver(driver_build.sys.path, hal=hal, seed=3)
+    driver = Driver(x86_64_build.sys.path, hal=hal, seed=3)
     driver.load()
     file = driver.open()
     result, _ = race(file, 3, 8)
@@ -100,9 +100,9 @@ def test_a_grant_that_cannot_be_freed_ends_the_race_and_is_kept(driver_build: Dr
 
 
 @pytest.mark.parametrize("started", [0, 1, 2])
-def test_threads_that_cannot_be_started(started: int, driver_build: DriverBuild) -> None:
+def test_threads_that_cannot_be_started(started: int, x86_64_build: DriverBuild) -> None:
     """Those that run already do not wait for the missing ones for ever, and hold nothing afterwards."""
-    driver = Driver(driver_build.sys.path, fail_threads_after=started)
+    driver = Driver(x86_64_build.sys.path, fail_threads_after=started)
     driver.load()
     file = driver.open()
     given = bytes(wire().race(threads=3, rounds=4))
@@ -112,8 +112,8 @@ def test_threads_that_cannot_be_started(started: int, driver_build: DriverBuild)
     driver.unload()
 
 
-def test_bounds(driver_build: DriverBuild) -> None:
-    driver = Driver(driver_build.sys.path)
+def test_bounds(x86_64_build: DriverBuild) -> None:
+    driver = Driver(x86_64_build.sys.path)
     driver.load()
     file = driver.open()
     threads, rounds = NUMBERS["PMCTEST_MAX_THREADS"], NUMBERS["PMCTEST_MAX_ROUNDS"]
@@ -128,7 +128,7 @@ def test_bounds(driver_build: DriverBuild) -> None:
     driver.unload()
 
 
-def test_the_most_threads_there_can_be(driver_build: DriverBuild) -> None:
-    result, entries = raced(driver_build, Hal(), 5, threads=NUMBERS["PMCTEST_MAX_THREADS"], rounds=3)
+def test_the_most_threads_there_can_be(x86_64_build: DriverBuild) -> None:
+    result, entries = raced(x86_64_build, Hal(), 5, threads=NUMBERS["PMCTEST_MAX_THREADS"], rounds=3)
     assert result.successes == result.frees >= 3
     assert overlaps(entries) == 0

@@ -34,9 +34,9 @@ SHAPES = {
 
 
 @pytest.fixture
-def driver(driver_build: DriverBuild) -> Generator[Driver, None, None]:
+def driver(x86_64_build: DriverBuild) -> Generator[Driver, None, None]:
     """Loaded; unloaded afterwards, with nothing left behind."""
-    loaded = Driver(driver_build.sys.path)
+    loaded = Driver(x86_64_build.sys.path)
     assert loaded.load() == 0
     yield loaded
     loaded.unload()
@@ -302,8 +302,8 @@ def test_no_thread_for_a_free(driver: Driver) -> None:
     file.close()
 
 
-def test_only_so_many_are_held(driver_build: DriverBuild) -> None:
-    driver = Driver(driver_build.sys.path, hal=Hal(exclusive=False))
+def test_only_so_many_are_held(x86_64_build: DriverBuild) -> None:
+    driver = Driver(x86_64_build.sys.path, hal=Hal(exclusive=False))
     driver.machine.guarded = False
     driver.load()
     file, most = driver.open(), wire().constants["PMCTEST_MAX_HELD"]
@@ -351,9 +351,9 @@ def test_a_cycle_that_cannot_free_keeps_the_grant_for_the_end(driver: Driver) ->
 # What the emulator would say
 
 
-def test_a_driver_that_did_not_free_would_be_found(driver_build: DriverBuild) -> None:
+def test_a_driver_that_did_not_free_would_be_found(x86_64_build: DriverBuild) -> None:
     """The check behind all of the above, with a HAL that keeps everything and a device handle that stays open."""
-    driver = Driver(driver_build.sys.path)
+    driver = Driver(x86_64_build.sys.path)
     driver.load()
     driver.open()
     with pytest.raises(Bugcheck, match="DRIVER_LEFT_RESOURCES after unload: pool"):

@@ -139,8 +139,8 @@ def test_the_table_knows_all_that_our_build_imports(driver_build: DriverBuild) -
     assert not set(imported) & table.doors
 
 
-def test_a_driver_for_another_machine(driver_build: DriverBuild) -> None:
-    inspection = inspect_driver(driver_build.sys.path, Target(arch=Arch.AARCH64))
+def test_a_driver_for_another_machine(x86_64_build: DriverBuild) -> None:
+    inspection = inspect_driver(x86_64_build.sys.path, Target(arch=Arch.AARCH64))
     assert problems(inspection)["machine"] is Status.FAIL
 
 
@@ -192,14 +192,14 @@ def test_damaged_files_never_end_in_a_traceback(driver: bytes, tmp_path: Path, i
 
 
 def test_preflight_says_before_boot_what_would_fail(
-    driver_build: DriverBuild, tmp_path: Path, identity: Identity
+    x86_64_build: DriverBuild, tmp_path: Path, identity: Identity
 ) -> None:
     definition = load_guest("embedded")
     with pytest.raises(
         UsageError, match=r"guest embedded would not load pmctest\.sys: signature: there is none"
     ):
-        preflight(driver_build.sys.path, definition)
-    sign_driver(driver_build.sys.path, tmp_path, identity)
+        preflight(x86_64_build.sys.path, definition)
+    sign_driver(x86_64_build.sys.path, tmp_path, identity)
     assert preflight(tmp_path / "pmctest.sys", definition).failures == ()
     other = definition.model_copy(update={"arch": Arch.AARCH64})
     with pytest.raises(UsageError, match="machine: the image is for x86-64"):

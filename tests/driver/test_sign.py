@@ -173,19 +173,19 @@ def test_a_signing_program_that_fails_leaves_nothing(
     assert list(out.iterdir()) == []
 
 
-def test_a_windows_guest_gets_a_signed_build(driver_build: DriverBuild) -> None:
+def test_a_windows_guest_gets_a_signed_build(x86_64_build: DriverBuild) -> None:
     definition = load_guest("embedded")
-    assert deploy.build_for(definition) == driver_build
+    assert deploy.build_for(definition) == x86_64_build
     build = deploy.build_for(definition.model_copy(update={"kind": GuestKind.WINDOWS}))
-    assert build.client == driver_build.client
-    assert build == signed_build(driver_build)
+    assert build.client == x86_64_build.client
+    assert build == signed_build(x86_64_build)
     assert inspect_driver(build.sys.path).failures == ()
-    assert inspect_driver(build.sys.path).sha256 == build.sys.sha256 != driver_build.sys.sha256
+    assert inspect_driver(build.sys.path).sha256 == build.sys.sha256 != x86_64_build.sys.sha256
 
 
-def test_the_command(driver_build: DriverBuild, tmp_path: Path, own: Identity) -> None:
+def test_the_command(x86_64_build: DriverBuild, tmp_path: Path, own: Identity) -> None:
     out = tmp_path / "out"
-    sys_file = str(driver_build.sys.path)
+    sys_file = str(x86_64_build.sys.path)
     done = halpmc("driver", "sign", sys_file, "--out", str(out))
     assert (done.returncode, done.stdout.strip()) == (0, str(out / "pmctest.sys")), done.stderr
     assert_one_line(halpmc("driver", "sign", sys_file, "--cert", str(own.certificate)), 2, "--key")
@@ -195,7 +195,7 @@ def test_the_command(driver_build: DriverBuild, tmp_path: Path, own: Identity) -
     assert_one_line(
         halpmc("driver", "sign", sys_file, sys_file, "--out", str(out)), 2, "two files", "pmctest.sys"
     )
-    program = str(driver_build.client.path)
+    program = str(x86_64_build.client.path)
     assert_one_line(halpmc("driver", "sign", sys_file, program, "--out", str(tmp_path / "x")), 2, "no driver")
     assert not (tmp_path / "x").exists(), "all files are looked at before the first is signed"
     done = halpmc("driver", "sign", sys_file, PATH=str(tmp_path))
