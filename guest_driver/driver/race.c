@@ -98,13 +98,18 @@ static void run_round(struct racer *racer, ULONG round)
 	}
 }
 
+/* Spread over the CPUs by us: a scheduler may well run them all on one, where they never race. */
 static void run(void *context)
 {
 	struct racer *racer = context;
 	struct race *race = racer->race;
+	struct pin pin;
 
+	if (!NT_SUCCESS(cpu_pin(racer->number % cpu_count(), &pin)))
+		pin.pinned = FALSE;
 	for (ULONG round = 0; round < race->rounds && meet(race, &race->started, race->threads * (round + 1)); round++)
 		run_round(racer, round);
+	cpu_unpin(&pin);
 }
 
 static NTSTATUS run_all(struct request *request, struct race *race)
