@@ -18,9 +18,10 @@ import typer
 from rich.console import Console
 
 from harness import __version__
+from harness.commands import bench, driver, say
 from harness.config.models import Accel, Arch
 from harness.dumps.command import dump
-from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, EXIT_VIOLATION, HalpmcError, UsageError
+from harness.errors import EXIT_INFRASTRUCTURE, HalpmcError, UsageError
 
 app = typer.Typer(
     name="halpmc",
@@ -31,19 +32,12 @@ app = typer.Typer(
     epilog="Exit codes: 0 all conform, 1 contract violation, 2 usage, 3 infrastructure, 130 interrupted.",
 )
 guest_app = typer.Typer(no_args_is_help=True, help="Guests: build and list images.")
-driver_app = typer.Typer(no_args_is_help=True, help="The test driver, its client and the reference HAL.")
 app.add_typer(guest_app, name="guest")
-app.add_typer(driver_app, name="driver")
-bench_app = typer.Typer(no_args_is_help=True, help="Benchmarks: medians and ratios, in one run.")
-app.add_typer(bench_app, name="bench")
+app.add_typer(driver.app, name="driver")
+app.add_typer(bench.app, name="bench")
 app.command()(dump)
 
 EXIT_INTERRUPTED = 130
-
-
-def say(text: str) -> None:
-    """Progress goes to stderr, so that stdout stays the answer."""
-    print(text, file=sys.stderr, flush=True)
 
 
 @app.command()
@@ -196,151 +190,6 @@ def guest_build(
 
     image = build_guest(load_guest(name) if arch is None else load_guest_for(name, arch), say=say)
     print(image.folder)
-
-
-@driver_app.command("build")
-def driver_build(
-    arch: Annotated[Arch, typer.Option(help="guest architecture")] = Arch.X86_64,
-    as_json: Annotated[bool, typer.Option("--json", help="print paths and hashes as JSON")] = False,
-) -> None:
-    """Build the test driver, its client and the reference HAL (or find them in the cache)."""
-    from harness.driver.build import build_driver
-
-    build = build_driver(arch, say=say)
-    files = {"driver": build.sys, "client": build.client, "reference_hal": build.hal}
-    if as_json:
-        print(
-            json.dumps(
-                {name: {"path": str(f.path), "sha256": f.sha256} for name, f in files.items()}, indent=2
-            )
-        )
-    else:
-        for name, file in files.items():
-            print(f"{name:14} {file.sha256[:16]}  {file.path}")
-
-
-BENCH_CELL = {"id": "bench", "guest": "embedded", "cpu": "Nehalem", "pmu": False}
-
-
-@bench_app.command("clone")
-def bench_clone(
-    rounds: Annotated[
-        int, typer.Option("--rounds", "-n", min=1, help="rounds, of which the median counts")
-    ] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
-) -> None:
-    """How long until a guest answers: cold, as a clone over SSH and over the serial lane, by loadvm."""
-    from harness.config.models import Cell
-    from harness.runs.bench import bench_clone
-
-    _print_figures(bench_clone(Cell.model_validate(BENCH_CELL), rounds, say=say), as_json)
-
-
-@bench_app.command("op")
-def bench_op(
-    rounds: Annotated[
-        int, typer.Option("--rounds", "-n", min=1, help="rounds, of which the median counts")
-    ] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
-) -> None:
-    """What one allocate and free costs in the client's session, against one SSH command each."""
-    from harness.config.models import Cell
-    from harness.runs.bench import bench_op
-
-    _print_figures(bench_op(Cell.model_validate(BENCH_CELL), rounds, say=say), as_json)
-
-
-def _print_figures(figures: dict[str, float], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(figures, indent=2))
-    else:
-        for name, value in figures.items():
-            print(f"{name:28} {value:12.4f}")
-
-
-@driver_app.command("deploy")
-def driver_deploy(
-    file: Annotated[Path, typer.Argument(help="a kernel driver (.sys) of your own")],
-    guest: Annotated[str, typer.Option(help="guest to load it into")] = "embedded",
-    service: Annotated[str | None, typer.Option(help="name of its service (default: the file's)")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
-) -> None:
-    """Load any driver into a guest, see whether it starts and stops, and leave nothing."""
-    import shutil
-    import tempfile
-
-    from harness.config.load import load_guest
-    from harness.driver.image import check_driver_file
-    from harness.runs.own_driver import own_guest
-
-    check_driver_file(file, load_guest(guest).arch)  # before a guest is started for it
-    folder = Path(tempfile.mkdtemp(prefix="halpmc-deploy-"))
-    try:
-        with own_guest(guest, folder, say=say) as g:
-            with g.loaded(file, service) as driver:
-                result = {
-                    "schema_version": 1,
-                    "guest": g.definition.title,
-                    "guest_kind": str(g.definition.kind),
-                    "guest_start": g.start,
-                    "driver": str(file),
-                    "sha256": driver.sha256,
-                    "service": driver.service,
-                    "state": driver.state().state,
-                }
-            result["unloaded"] = True
-    except HalpmcError as error:
-        error.evidence["logs"] = str(folder)  # serial port, SSH, client: kept for a look at what went wrong
-        raise
-    shutil.rmtree(folder)
-    if as_json:
-        print(json.dumps(result, indent=2))
-    else:
-        print(f"{file.name} {driver.sha256[:16]} ran as service {driver.service}, and was unloaded")
-        print(f"in {g.definition.title} ({g.definition.kind}), started {g.start}")
-
-
-@driver_app.command("inspect")
-def driver_inspect(
-    file: Annotated[Path, typer.Argument(help="any 64-bit driver, such as pmctest.sys")],
-    windows_build: Annotated[
-        int, typer.Option("--windows-build", min=3790, help="Windows build that shall load it")
-    ] = 17763,
-    arch: Annotated[
-        Arch | None, typer.Option(help="architecture of that Windows (default: the file's)")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print facts and findings as JSON")] = False,
-) -> None:
-    """Say what would keep a Windows from loading a driver. Exit code 1 when something would."""
-    from harness.driver.inspect import inspect_driver
-    from harness.driver.inspection import Target
-    from harness.report.inspection import print_inspection
-
-    inspection = inspect_driver(file, Target(build=windows_build, arch=arch))
-    if as_json:
-        print(inspection.model_dump_json(indent=2))
-    else:
-        print_inspection(inspection, Console())
-    raise typer.Exit(EXIT_VIOLATION if inspection.failures else EXIT_OK)
-
-
-@driver_app.command("sign")
-def driver_sign(
-    files: Annotated[list[Path], typer.Argument(help="drivers to sign")],
-    cert: Annotated[Path | None, typer.Option(help="PEM certificate (default: a test certificate)")] = None,
-    key: Annotated[Path | None, typer.Option(help="PEM private key of --cert, without a passphrase")] = None,
-    out: Annotated[Path, typer.Option(help="folder of the signed copies")] = Path("signed"),
-    as_json: Annotated[bool, typer.Option("--json", help="print what an inspection says of them")] = False,
-) -> None:
-    """Sign drivers for test guests with SHA-256 and print where the signed copies are."""
-    from harness.driver.sign import sign_drivers, user_identity
-
-    signed = sign_drivers(files, out, user_identity(cert, key))
-    if as_json:
-        print(json.dumps([inspection.model_dump(mode="json") for inspection in signed], indent=2))
-    else:
-        for inspection in signed:
-            print(inspection.path)
 
 
 @app.command()
