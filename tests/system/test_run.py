@@ -77,3 +77,23 @@ def test_plain_pytest_gives_the_same_results(
     assert plain.cells[0].verdict is led.cells[0].verdict is Verdict.PHANTOM
     assert plain.recorded == plain.planned == led.planned
     assert {p.name for p in folder.iterdir()} >= {"records.jsonl", "summary.json", "junit.xml", "report.html"}
+
+
+def test_two_harnesses_at_once(write_matrix: WriteMatrix, tmp_path: Path) -> None:
+    """Started in the same second, in the same folder: a run each, and neither disturbs the other."""
+    matrix, runs = write_matrix(EMBEDDED), tmp_path / "runs"
+    command = [
+        *(sys.executable, "-m", "pytest", str(contract_suite() / "test_free.py"), "-q"),
+        *("-p", "no:cacheprovider", f"--halpmc-matrix={matrix}", f"--halpmc-runs-dir={runs}"),
+    ]
+    outputs = [tmp_path / "one", tmp_path / "two"]
+    processes = []
+    for output in outputs:
+        with output.open("w") as file:
+            processes.append(subprocess.Popen(command, cwd=project_root(), stdout=file, stderr=file))
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.wait(600) == 0, output.read_text()
+    one, two = map(summarize, runs.iterdir())
+    assert one.cells[0].verdict is two.cells[0].verdict is Verdict.PHANTOM
+    assert one.cells[0].clauses == two.cells[0].clauses
+    assert one.recorded == one.planned == two.recorded > 0
