@@ -89,8 +89,7 @@ def test_a_machine_in_good_health(scripted: MakeVm, tmp_path: Path) -> None:
 
 
 def test_registers_reach_the_sentence(scripted: MakeVm, tmp_path: Path) -> None:
-    usernet = {"return": "TCP[HOST_FORWARD] 3 127.0.0.1 40022 10.0.2.15 22 0 0"}
-    steps = answer(human_monitor_command=[usernet, REGISTERS, REGISTERS], screendump=NO_DISPLAY)
+    steps = answer(human_monitor_command=[REGISTERS, REGISTERS], screendump=NO_DISPLAY)
     evidence = gathered(scripted, tmp_path, steps)
     assert evidence.triage == "the guest runs; interrupts stay off on CPU 0 at 0xfffff80000001234"
     assert notes(evidence)["screen"] == "the machine has no display device"
@@ -122,7 +121,6 @@ SLOW = [
 @pytest.mark.parametrize("command", SLOW)
 def test_silence_in_the_middle(command: str, scripted: MakeVm, tmp_path: Path) -> None:
     """One step pays for it, the others see that QEMU is gone silent, and the sum stays within the budget."""
-    usernet = {"return": "TCP[HOST_FORWARD] 3 127.0.0.1 40022 10.0.2.15 22 0 0"}
     silence: Any = [usernet, None] if command == "human-monitor-command" else None
     steps = [{"answer": DUMPABLE | {"screendump": NO_DISPLAY, command: silence}}, *RUNNING]
     evidence = gathered(scripted, tmp_path, steps, 4.0, hung=True)
