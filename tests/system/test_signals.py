@@ -133,7 +133,7 @@ def homes(tmp_path: Path) -> dict[signal.Signals, Path]:
 def end_by(harness: Harness, number: signal.Signals, *, interrupted: int = 130) -> Summary:
     """Send the signal; the harness ends as it should, and nothing is left of it but readable records, which are red."""
     harness.process.send_signal(number)
-    assert harness.process.wait(60) == (-number if number is signal.SIGKILL else interrupted)
+    assert harness.process.wait(120) == (-number if number is signal.SIGKILL else interrupted)
 
     def gone(deadline: Deadline) -> bool | None:
         left = harness.left()
@@ -212,7 +212,7 @@ def test_while_a_vm_is_shut_down(homes: dict[signal.Signals, Path], write_matrix
     """QEMU is stopped and hears nothing: the harness is on its way from `quit` over SIGTERM to SIGKILL."""
     for number, home in homes.items():
         qemu = counting(home, "-incoming")
-        patient = {FACTOR_VARIABLE: "20"}
+        patient = {FACTOR_VARIABLE: "6"}
         with started(home, write_matrix(CELL), qemu, shutdown=True, **patient) as harness:
             harness.wait_for_clause()
             end_by(harness, number, interrupted=pytest.ExitCode.INTERRUPTED)

@@ -133,7 +133,7 @@ def test_half_a_line(way: Any, tmp_path: Path) -> None:
         way(lambda _: half, tmp_path) as session,
         pytest.raises(DeadlineExceeded, match=r"client's answer to facts: .*23 bytes of a line: '\{\"id\":1"),
     ):
-        session.call("facts", protocol.Facts, timeout_s=0.3)
+        session.call("facts", protocol.Facts, timeout_s=1.5)
 
 
 @both_ways
@@ -142,7 +142,7 @@ def test_nothing_at_all(way: Any, tmp_path: Path) -> None:
         way(lambda _: b"", tmp_path) as session,
         pytest.raises(DeadlineExceeded, match="client's answer to facts: no answer within"),
     ):
-        session.call("facts", protocol.Facts, timeout_s=0.3)
+        session.call("facts", protocol.Facts, timeout_s=1.5)
 
 
 @both_ways
