@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -130,18 +131,23 @@ class CellRun:
         folder = self.folder / "tests" / file_name(test)
         with ExitStack() as stack:
             started = time.monotonic()
-            for last_try in (False, True):
-                try:
-                    guest = stack.enter_context(starter.start(folder))
-                    break
-                except InfrastructureError as error:
-                    self._note(error, retried=not last_try)
-                    if last_try:
-                        raise
+            try:
+                guest = self._start(stack, starter, folder)
+            except InfrastructureError as error:
+                self._note(error)
+                raise
             self._clones.append(time.monotonic() - started)
             self._current = guest
             stack.callback(self._forget_current)
             yield guest
+
+    def _start(self, stack: ExitStack, starter: GuestStarter, folder: Path) -> Guest:
+        """A guest that lasts as long as `stack`. A start that the host spoiled is tried once more, and recorded."""
+        try:
+            return stack.enter_context(starter.start(folder))
+        except InfrastructureError as error:
+            self._note(error, retried=True)
+        return stack.enter_context(starter.start(folder))
 
     def _forget_current(self) -> None:
         self._current = None
@@ -153,10 +159,14 @@ class CellRun:
             self._examine(guest.vm, test, error)
 
     def _examine(self, vm: Vm, test: str, error: HalpmcError) -> None:
-        """Evidence goes to cells/<id>/evidence/<test>/; the error carries the one-line triage and that path."""
+        """Evidence goes to cells/<id>/evidence/<test>/; the error carries the one-line triage and that path.
+
+        A second try does not write over what the first one left: its folder has a number.
+        """
         if EVIDENCE in error.evidence:
             return
-        folder = self.folder / "evidence" / file_name(test)
+        names = (file_name(test) + (f"-{number}" if number > 1 else "") for number in count(1))
+        folder = next(path for name in names if not (path := self.folder / EVIDENCE / name).exists())
         hung = isinstance(error, DeadlineExceeded)
         evidence = collect(vm, folder, EVIDENCE_S, hung=hung)
         error.evidence["triage"] = evidence.triage
@@ -191,7 +201,7 @@ class CellRun:
                 self._note(incident, retried=True)
             self._record_provenance(starter.provenance())
         with ExitStack() as stack:
-            guest = stack.enter_context(starter.start(self.folder))
+            guest = self._start(stack, starter, self.folder)
             for name, seconds in guest.timings.items():
                 self._record_phase(name, seconds)
             with self._phase("facts"):

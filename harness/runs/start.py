@@ -87,9 +87,11 @@ class GuestStarter:
         """Have the template ready, when the cell wants clones. Logs of making one that failed are kept in `folder`.
 
         Where QEMU cannot save the RAM by a file of its own the state goes into an internal snapshot; where it cannot
-        save at all, guests boot cold. Raises what booting and deploying raise.
+        save at all, guests boot cold. The whole image is read before anything boots from it. Raises what booting and
+        deploying raise, InfrastructureError when the image is not the one that was built.
         """
         if self.cell.start is not Start.CLONE:
+            verify(self.image)
             return
         why = ""
         for mechanism in mechanisms:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -15,13 +17,15 @@ from harness.vm.state import copy_sparse
 CREATE_S = 30.0
 
 
+ROOM = "free some space there, or set TMPDIR to a folder that has some"
+
+
 def _nameless(folder: Path) -> IO[bytes]:
     try:
         return tempfile.TemporaryFile(dir=folder)
     except OSError as error:
         raise InfrastructureError(
-            f"no overlay can be made in {folder}: {error.strerror}",
-            remedy="set TMPDIR to a folder with free space",
+            f"no overlay can be made in {folder}: {error.strerror}", remedy=ROOM
         ) from None
 
 
@@ -35,7 +39,10 @@ def nameless_copy(overlay: Path, folder: Path) -> IO[bytes]:
         copy_sparse(overlay, file.fileno())
     except OSError as error:
         file.close()
-        raise InfrastructureError(f"{overlay} cannot be copied to {folder}: {error.strerror}") from None
+        raise InfrastructureError(
+            f"{overlay} cannot be copied to {folder}: {error.strerror}",
+            remedy=ROOM if error.errno == errno.ENOSPC else "",
+        ) from None
     except BaseException:
         file.close()
         raise
@@ -68,9 +75,9 @@ def nameless_overlay(base: Path, base_format: str, folder: Path) -> IO[bytes]:
         file.close()
         if isinstance(error, subprocess.CalledProcessError):
             words = " ".join(error.stderr.split())
-            raise QemuError(
-                f"no overlay over {base}: {words}", remedy="look at the image with qemu-img check"
-            ) from None
+            full = os.strerror(errno.ENOSPC) in words
+            remedy = ROOM if full else "look at the image with qemu-img check"
+            raise QemuError(f"no overlay over {base} in {folder}: {words}", remedy=remedy) from None
         if isinstance(error, subprocess.TimeoutExpired):
             raise DeadlineExceeded(f"qemu-img create over {base}", limit) from None
         raise

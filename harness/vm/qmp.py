@@ -28,10 +28,11 @@ from qemu.qmp import (
     Runstate,
 )
 
-from harness.deadlines import Deadline
+from harness.deadlines import Deadline, timeout_factor
 from harness.errors import QemuError
 
 COMMAND_S = 10.0
+LOST_S = 2.0
 KEPT_EVENTS = 1000
 CLOSED = "QEMU closed the connection"
 
@@ -165,6 +166,11 @@ class Qmp:
         except ExecuteError as error:
             raise QemuError(f"QMP command {command}: {error.error_class}: {error}") from None
         except (ExecInterruptedError, QMPError, OSError) as error:
+            if isinstance(error, ExecInterruptedError | OSError):
+                with (
+                    self._changed
+                ):  # the pump is about to see it, too: whoever asks for `lost` next must know
+                    self._changed.wait_for(lambda: bool(self._lost), LOST_S * timeout_factor())
             raise QemuError(f"QMP command {command}: {error}") from None
 
     def pass_file(self, fd: int, name: str) -> None:

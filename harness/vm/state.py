@@ -8,6 +8,7 @@ wherever QEMU can save a machine at all.
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +19,8 @@ from harness.errors import QemuError
 from harness.vm.qmp import Qmp
 
 STATE_S = 60.0
+#: copy_file_range(2) cannot copy between these two file systems, such as a disk and a folder in memory.
+NO_SHARING = (errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS)
 FILE = "state"
 SNAPSHOT = "ready"
 #: RAM that is a shared file is left out of the stream.
@@ -111,7 +114,18 @@ def copy_sparse(source: Path, target: int) -> None:
 
 def _copy_range(source: int, target: int, begin: int, end: int) -> None:
     while begin < end:
-        copied = os.copy_file_range(source, target, end - begin, begin, begin)
+        copied = _copy_some(source, target, begin, end - begin)
         if copied == 0:
             raise QemuError("a saved state became shorter while it was copied")
         begin += copied
+
+
+def _copy_some(source: int, target: int, at: int, size: int) -> int:
+    """Copy up to `size` bytes from `at` to the same place; the number of bytes that were copied."""
+    try:
+        return os.copy_file_range(source, target, size, at, at)
+    except OSError as error:
+        if error.errno not in NO_SHARING:
+            raise
+    os.lseek(target, at, os.SEEK_SET)
+    return os.sendfile(target, source, at, size)

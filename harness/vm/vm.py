@@ -102,7 +102,12 @@ class Vm:
                 raise
             raise self._died("QEMU refused the machine") from None
         self._take_up()
-        self.execute("cont")
+        try:
+            self.execute("cont")
+        except QemuError:
+            if self.qmp.lost and self.process.wait(QUIT_S):
+                raise self._died("QEMU died before its CPUs ran") from None
+            raise
 
     def _open_overlay(self, inherited: ExitStack) -> int | None:
         """The file for the guest's writes, open for as long as `inherited` lasts; None where they go elsewhere."""

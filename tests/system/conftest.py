@@ -9,9 +9,29 @@ from pathlib import Path
 
 import pytest
 
+from harness.config.models import Arch
+from harness.driver.build import build_driver
+from harness.imaging.store import find_guest
+from harness.paths import cache_dir
+from harness.probe.build import build_probe
 from harness.report.summary import Summary, summarize
 
 HALPMC = [sys.executable, "-m", "harness.cli"]
+
+
+def cache_without_templates(home: Path) -> Path:
+    """A cache of its own: everything but templates comes from the real one, by links.
+
+    Templates made in it name the images by these links, and are of no use to anybody else.
+    """
+    find_guest("embedded")
+    build_driver(Arch.X86_64)
+    build_probe(Arch.X86_64)
+    cache = home / "cache"
+    cache.mkdir()
+    for kind in ("guests", "driver", "probe"):
+        (cache / kind).symlink_to(cache_dir() / kind)
+    return cache
 
 
 @pytest.fixture

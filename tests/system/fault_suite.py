@@ -14,6 +14,7 @@ import pytest
 from harness.config.load import load_guest
 from harness.driver import protocol
 from harness.driver.deploy import LANE_SERVICE, SERVICES
+from harness.errors import DeadlineExceeded
 from harness.guest.ssh import SshTransport
 from harness.imaging.store import find_guest
 from harness.runs.guest import Guest
@@ -46,15 +47,38 @@ def test_qemu_stopped_by_a_signal(guest: Guest) -> None:
     ask(guest)
 
 
+def login(guest: Guest) -> SshTransport:
+    image = find_guest(guest.definition.name)
+    user = load_guest(guest.definition.name).ssh.user
+    return SshTransport.connect(
+        "127.0.0.1", guest.vm.ssh_port, user, image.key, image.host_key, check=guest.vm.check
+    )
+
+
 @pytest.mark.clause("ALLOC-4")
 def test_the_guests_kernel_panics(guest: Guest) -> None:
     """Linux's own panic, reported by the real pvpanic device."""
-    image = find_guest(guest.definition.name)
-    user = load_guest(guest.definition.name).ssh.user
-    with SshTransport.connect(
-        "127.0.0.1", guest.vm.ssh_port, user, image.key, image.host_key, check=guest.vm.check
-    ) as transport:
+    with login(guest) as transport:
         transport.exec(r"echo c>Z:\proc\sysrq-trigger", timeout_s=60)
+
+
+@pytest.mark.clause("PARAM-1")
+def test_the_guest_freezes(guest: Guest) -> None:
+    """Linux's own freeze: the CPUs run, and nothing in the guest ever does again."""
+    with login(guest) as transport, pytest.raises(DeadlineExceeded):
+        transport.exec(r"echo freeze>Z:\sys\power\state", timeout_s=SHORT_S)
+    while True:  # until it has come that far
+        ask(guest)
+
+
+@pytest.mark.clause("PARAM-2")
+def test_a_service_is_marked_for_deletion(guest: Guest) -> None:
+    """It runs on, with a handle to its device open."""
+    with guest.open():
+        guest.session.call("service.delete", protocol.ServiceState, name=SERVICES[0])
+        guest.session.call(
+            "service.create", protocol.Empty, name=SERVICES[0], path=r"C:\halpmc\pmctest.sys", group="halpmc"
+        )
 
 
 @pytest.mark.clause("ALLOC-5")

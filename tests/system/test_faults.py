@@ -34,6 +34,10 @@ ROWS = {
     ),
     "test_qemu_stopped_by_a_signal": Row(Outcome.ERROR, "no answer within 3.0 s", "QEMU"),
     "test_the_guests_kernel_panics": Row(Outcome.FAIL, "the guest's kernel panicked", "panic"),
+    "test_the_guest_freezes": Row(Outcome.ERROR, "no answer within 3.0 s", "the guest hangs"),
+    "test_a_service_is_marked_for_deletion": Row(
+        Outcome.ERROR, "CreateService failed with win32 error 1072", "guest"
+    ),
     "test_the_client_is_gone": Row(Outcome.ERROR, "no answer within 3.0 s", "guest"),
     "test_the_drivers_file_is_missing": Row(
         Outcome.ERROR, "StartService failed with win32 error 1114", "guest"

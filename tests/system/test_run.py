@@ -1,28 +1,23 @@
-"""Whole runs with a real VM: the verdicts, a broken HAL, and a harness that is killed in the middle."""
+"""Whole runs with a real VM: the verdicts, and a broken HAL."""
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from harness.contract.outcomes import Outcome, Verdict
-from harness.deadlines import Deadline, wait_for
 from harness.paths import contract_suite, project_root
 from harness.report.summary import Summary, summarize
-from harness.runs.record import FILE_NAME, PhaseRecord, read_records
 from tests.system.conftest import HALPMC
 
 RunMatrix = Callable[..., tuple[int, Summary, str]]
 WriteMatrix = Callable[[str], Path]
 
 EMBEDDED = "include:\n  - {id: embedded, guest: embedded, cpu: Nehalem, pmu: off}\n"
-PROBE_ONLY = "include:\n  - {id: probe, guest: none, arch: x86_64, cpu: max, pmu: off}\n"
 
 
 def failing(summary: Summary, cell_id: str) -> set[str]:
@@ -85,63 +80,24 @@ def test_plain_pytest_gives_the_same_results(
     assert {p.name for p in folder.iterdir()} >= {"records.jsonl", "summary.json", "junit.xml", "report.html"}
 
 
-def started_run(matrix: Path, runs: Path) -> tuple[subprocess.Popen[bytes], Path, list[psutil.Process]]:
-    """A run whose VM has booted: its process, its folder, and all processes below it (QEMU among them)."""
-    process = subprocess.Popen(
-        [*HALPMC, "run", str(matrix), "--runs-dir", str(runs)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-    def booted(deadline: Deadline) -> Path | None:
-        assert process.poll() is None, "the run ended before its VM was up"
-        folders = list(runs.iterdir()) if runs.exists() else []
-        if not folders or not (folders[0] / FILE_NAME).exists():
-            return None
-        phases = [r.name for r in read_records(folders[0]) if isinstance(r, PhaseRecord)]
-        deadline.last_seen = f"phases {phases}"
-        return folders[0] if "login" in phases else None
-
-    folder = wait_for("VM of the run booted", 180, booted)
-    below = psutil.Process(process.pid).children(recursive=True)
-    assert any("qemu-system" in p.name() for p in below)
-    return process, folder, below
-
-
-def all_gone(processes: list[psutil.Process], seconds: float) -> bool:
-    _, alive = psutil.wait_procs(processes, timeout=seconds)
-    return not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
-
-
-def test_kill_9_leaves_no_vm_and_readable_records(
-    write_matrix: WriteMatrix, run_matrix: RunMatrix, tmp_path: Path
-) -> None:
-    process, folder, below = started_run(write_matrix(EMBEDDED), tmp_path / "killed")
-    process.kill()
-    process.wait(10)
-    assert all_gone(below, 5.0)
-
-    done = subprocess.run(
-        [*HALPMC, "report", str(folder)], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 3, done.stdout + done.stderr
-    summary = summarize(folder)
-    assert summary.recorded < summary.planned
-    assert summary.cells[0].verdict is Verdict.UNKNOWN
-
-    code, after, output = run_matrix(write_matrix(PROBE_ONLY))
-    assert (code, after.cells[0].verdict) == (0, Verdict.ABSENT), output
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_stops_its_vm_and_says_so(
-    number: signal.Signals, write_matrix: WriteMatrix, tmp_path: Path
-) -> None:
-    process, folder, below = started_run(write_matrix(EMBEDDED), tmp_path / "interrupted")
-    process.send_signal(number)
-    assert process.wait(30) == 130
-    assert all_gone(below, 5.0)
-    assert summarize(folder).exit_code == 3
+def test_two_harnesses_at_once(write_matrix: WriteMatrix, tmp_path: Path) -> None:
+    """Started in the same second, in the same folder: a run each, and neither disturbs the other."""
+    matrix, runs = write_matrix(EMBEDDED), tmp_path / "runs"
+    command = [
+        *(sys.executable, "-m", "pytest", str(contract_suite() / "test_free.py"), "-q"),
+        *("-p", "no:cacheprovider", f"--halpmc-matrix={matrix}", f"--halpmc-runs-dir={runs}"),
+    ]
+    outputs = [tmp_path / "one", tmp_path / "two"]
+    processes = []
+    for output in outputs:
+        with output.open("w") as file:
+            processes.append(subprocess.Popen(command, cwd=project_root(), stdout=file, stderr=file))
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.wait(600) == 0, output.read_text()
+    one, two = map(summarize, runs.iterdir())
+    assert one.cells[0].verdict is two.cells[0].verdict is Verdict.PHANTOM
+    assert one.cells[0].clauses == two.cells[0].clauses
+    assert one.recorded == one.planned == two.recorded > 0
 
 
 def test_a_cell_is_replayed_from_its_folder(

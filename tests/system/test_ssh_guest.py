@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.config.models import Accel
-from harness.errors import GuestPanicked, HalpmcError, QemuError, TransportError
+from harness.config.models import Accel, GuestTimeouts
+from harness.deadlines import wait_for
+from harness.errors import DeadlineExceeded, GuestPanicked, HalpmcError, QemuError, TransportError
 from harness.guest.ssh import SshTransport
 from harness.imaging.store import GuestImage, find_guest
 from harness.vm.machine import Machine
@@ -46,10 +47,9 @@ class Booted:
         )
 
 
-def boot(folder: Path) -> Generator[Booted, None, None]:
-    image = find_guest("embedded")
+def described(image: GuestImage, folder: Path) -> Machine:
     definition = image.definition
-    machine = Machine(
+    return Machine(
         arch=definition.arch,
         accel=Accel.TCG,
         machine=definition.machine,
@@ -63,9 +63,14 @@ def boot(folder: Path) -> Generator[Booted, None, None]:
         ssh_guest_port=definition.ssh.port,
         serial_log=folder / "serial.log",
     )
+
+
+def boot(folder: Path) -> Generator[Booted, None, None]:
+    image = find_guest("embedded")
+    definition = image.definition
     phases: dict[str, float] = {}
     with (
-        Vm(machine, folder, on_phase=phases.__setitem__) as vm,
+        Vm(described(image, folder), folder, on_phase=phases.__setitem__) as vm,
         SshTransport.connect(
             "127.0.0.1",
             vm.ssh_port,
@@ -141,6 +146,54 @@ def test_a_kernel_panic_ends_a_command_at_once(doomed_guest: Booted) -> None:
     with pytest.raises(GuestPanicked, match="the guest's kernel panicked"):
         doomed_guest.transport.exec(r"echo c> Z:\proc\sysrq-trigger & pause", timeout_s=COMMAND_S)
     assert time.monotonic() - start < COMMAND_S / 2
+
+
+def test_the_ssh_server_is_killed(doomed_guest: Booted) -> None:
+    """QEMU still accepts connections for the guest, and closes them again: nobody is there."""
+    killed = doomed_guest.transport.exec(
+        'start /unix /bin/sh -c "kill $(cat /run/sshd.pid)"', timeout_s=COMMAND_S
+    )
+    assert killed.exit_code == 0
+    definition = doomed_guest.image.definition
+
+    def refused(_: object) -> DeadlineExceeded | None:
+        try:
+            SshTransport.connect(
+                "127.0.0.1",
+                doomed_guest.vm.ssh_port,
+                definition.ssh.user,
+                doomed_guest.image.key,
+                doomed_guest.image.host_key,
+                check=doomed_guest.vm.check,
+                timeouts=GuestTimeouts(banner_s=2.0),
+            ).close()
+        except DeadlineExceeded as error:
+            return error if "closed again" in error.last_seen else None
+        return None  # the signal is still on its way
+
+    error = wait_for("the end of the guest's SSH server", 60, refused)
+    assert "SSH banner: no answer" in error.message
+    doomed_guest.vm.check()  # the VM itself is well
+
+
+def test_a_qemu_killed_while_the_guest_boots(tmp_path: Path) -> None:
+    """In the middle of the wait for its SSH server."""
+    image = find_guest("embedded")
+    looks = 0
+    with Vm(described(image, tmp_path), tmp_path) as vm:
+
+        def look() -> None:
+            nonlocal looks
+            looks += 1
+            if looks == 3:
+                os.kill(vm.process.pid, signal.SIGKILL)
+            vm.check()
+
+        user = image.definition.ssh.user
+        with pytest.raises(QemuError, match="killed by SIGKILL"):
+            SshTransport.connect("127.0.0.1", vm.ssh_port, user, image.key, image.host_key, check=look)
+        assert vm.phases.seconds.keys() == {"qemu"}
+    assert looks >= 3
 
 
 def test_a_killed_qemu_ends_a_command_at_once(doomed_guest: Booted) -> None:

@@ -140,6 +140,12 @@ def test_qemus_refusal_in_its_own_words(tmp_path: Path) -> None:
         Vm(machine(tmp_path, cpu="what"), tmp_path).__enter__()
 
 
+def test_more_memory_than_the_host_can_map(tmp_path: Path) -> None:
+    with pytest.raises(QemuError, match=r"refused the machine .*cannot set up guest memory"):
+        Vm(machine(tmp_path, memory_mib=1 << 28), tmp_path).__enter__()
+    assert not started_in(tmp_path)
+
+
 def test_a_disk_that_is_none(tmp_path: Path, overlays: Path) -> None:
     described = machine(tmp_path, HALT, disk_format="qcow2")
     with pytest.raises(QemuError, match=r"no overlay over .*not in qcow2 format"):

@@ -101,6 +101,22 @@ def test_refused_with_qemus_words(scripted: MakeVm) -> None:
     assert caught.value.evidence["qemu"].startswith("noise")
 
 
+@pytest.mark.parametrize("before", [[], [{"stderr": "still starting"}]])
+def test_killed_before_it_speaks_qmp(before: list[dict[str, Any]], scripted: MakeVm) -> None:
+    vm = scripted([*before, {"signal": 9}])
+    with pytest.raises(QemuError, match=r"QEMU refused the machine \(killed by SIGKILL\)"), vm:
+        pass
+    assert is_gone(vm.process.pid)
+
+
+def test_killed_while_it_is_set_up(scripted: MakeVm) -> None:
+    """After the greeting, before the CPUs run."""
+    vm = scripted([{"answer": {"cont": None}}, GREET, {"hear": "cont"}, {"signal": 9}])
+    with pytest.raises(QemuError, match=r"QEMU died before its CPUs ran \(killed by SIGKILL\)"), vm:
+        pass
+    assert is_gone(vm.process.pid)
+
+
 def test_a_missing_qemu_is_named_with_its_package(
     scripted: MakeVm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
