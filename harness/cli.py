@@ -111,22 +111,13 @@ def replay(
     runs_dir: Annotated[Path, typer.Option(help="where the run makes its folder")] = Path("runs"),
 ) -> None:
     """Run a cell again from the folder that it left behind: same configuration, same kind of start."""
-    from harness.paths import contract_suite, project_root
     from harness.runs.replay import replay_matrix
+    from harness.runs.suite import suite_command
 
     replay_matrix(cell_dir)  # its mistakes in one line, before pytest starts
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        str(contract_suite()),
-        "-v",
-        "-p",
-        "no:cacheprovider",
-        "--tb=short",
-    ]
-    command += ["-c", os.devnull, f"--rootdir={project_root()}"]
-    command += [f"--halpmc-replay={cell_dir.absolute()}", f"--halpmc-runs-dir={runs_dir.absolute()}"]
+    command = suite_command(
+        f"--halpmc-replay={cell_dir.absolute()}", f"--halpmc-runs-dir={runs_dir.absolute()}"
+    )
     if test:
         command += ["-k", " or ".join(test)]
     os.execv(command[0], command)  # noqa: S606 - pytest takes this process's place: its signals, its exit status

@@ -7,7 +7,6 @@ import select
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from harness.deadlines import Deadline
 from harness.errors import InfrastructureError
 from harness.host.ledger import Reservation
 from harness.host.tools import require_tool
-from harness.paths import contract_suite, project_root
 from harness.runs.admission import Admission, record_refusal, record_wait
 from harness.runs.folder import cell_folder
 from harness.runs.plan import plan_run
@@ -32,6 +30,7 @@ from harness.runs.record import (
     RunEndRecord,
     tail_records,
 )
+from harness.runs.suite import suite_command
 
 TICK_S = 0.2
 MATRIX = "matrix.yaml"
@@ -123,21 +122,11 @@ class Execution:
             str(require_tool("setpriv")),
             "--pdeathsig",
             "KILL",  # nothing outlives this process, whatever kills it
-            sys.executable,
-            "-m",
-            "pytest",
-            str(contract_suite()),
-            "-v",
-            "-p",
-            "no:cacheprovider",
-            "--tb=short",
-            # The options of the project's own tests are none of the cells' business.
-            "-c",
-            os.devnull,
-            f"--rootdir={project_root()}",
-            f"--halpmc-matrix={(self._folder / MATRIX).absolute()}",
-            f"--halpmc-cell={cell.id}",
-            f"--halpmc-run-dir={self._folder.absolute()}",
+            *suite_command(
+                f"--halpmc-matrix={(self._folder / MATRIX).absolute()}",
+                f"--halpmc-cell={cell.id}",
+                f"--halpmc-run-dir={self._folder.absolute()}",
+            ),
         ]
         with log.open("wb") as output:
             # A session of its own: Ctrl-C reaches this process alone, which then ends the cells in order.
