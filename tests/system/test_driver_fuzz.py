@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(host_arch() is not Arch.X86_64, reason="the embe
 #: $HALPMC_FUZZ_CALLS=100000 is the long run: 1 to 10 ms a call, by the load of the host.
 CALLS = int(os.environ.get("HALPMC_FUZZ_CALLS", "15000"))
 CALLS_PER_STATE = CALLS // 30
-ROWS_PER_REQUEST = 300
+ROWS_PER_REQUEST = 120  # what the serial lane takes in one request
 DEFAULT_SEED = 0x48414C504D43
 RUNNING = 4
 #: Win32 errors of the statuses that the driver has: invalid function, access denied, no memory, not supported, invalid

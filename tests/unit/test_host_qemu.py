@@ -90,7 +90,7 @@ def test_a_qemu_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 FULL = QemuFeatures(
     accelerators=frozenset({"tcg", "kvm"}),
     machines=frozenset({"q35", "virt", "none"}),
-    devices=NEEDED[Arch.X86_64] | WANTED,
+    devices=NEEDED[Arch.X86_64] | NEEDED[Arch.AARCH64] | WANTED,
     migration=frozenset({"x-ignore-shared"}),
     sandbox_refusal="",
 )
