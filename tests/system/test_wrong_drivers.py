@@ -30,12 +30,15 @@ CELL = Cell(
     pmu=True,
     memory_mib=768,
 )
-ARM, COUNT = "pmu/pmu_arm64.c", "driver/count.c"
+ARM, CORE, COUNT = "pmu/pmu_arm64.c", "pmu/pmu_core.c", "driver/count.c"
 RUN = "/* The control register (type or filter), the value"
 MEASURE = "	result->status = (ULONG)measure("
 CHANGES = {
     "never enabled": [(ARM, "recipe->start_count = 2;", "recipe->start_count = 1;")],
-    "left running": [(ARM, "recipe->stop_count = 1;", "recipe->stop_count = 0;")],
+    "left running, and one software event too many": [
+        (ARM, "recipe->stop_count = 1;", "recipe->stop_count = 0;"),
+        (CORE, "i < PMU_SOFTWARE_WRITES;", "i <= PMU_SOFTWARE_WRITES;"),
+    ],
     "CPU 0 only": [
         (ARM, RUN, f"extern int on_cpu_0;\nint on_cpu_0;\n\n{RUN}"),
         (ARM, "recipe->start_count = 2;", "recipe->start_count = on_cpu_0 ? 2 : 0;"),
@@ -80,11 +83,11 @@ def run(folder: Path) -> tuple[Judgement, Grant]:
     [
         ("never enabled", ("on CPU 0 this is not so: started of", "on CPU 1 this is not so: started of"), ()),
         (
-            "left running",
+            "left running, and one software event too many",
             tuple(
-                f"on CPU {cpu} this is not so: {what} of"
+                f"on CPU {cpu} this is not so: {what}"
                 for cpu in (0, 1)
-                for what in ("stopped", "restored")
+                for what in ("stopped of cycle", "restored of cycle", "in_range of event0 (sw-incr)")
             ),
             ("started of",),
         ),
