@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from harness.contract.status import STATUS_SUCCESS, format_status
+from harness.probe.models import CounterChecks
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ RaceEntry = Sequence[int]
 
 
 class CounterSeen(Protocol):
-    """One counter as read in the guest: counting, dead or faulted."""
+    """One counter as read in the guest: counting, dead or faulted, with what was checked of it."""
 
     @property
     def name(self) -> str: ...
@@ -65,6 +66,8 @@ class CounterSeen(Protocol):
     def event(self) -> str: ...
     @property
     def state(self) -> str: ...
+    @property
+    def checks(self) -> CounterChecks: ...
 
 
 class Counted(Protocol):

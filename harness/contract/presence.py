@@ -11,6 +11,9 @@ from harness.contract.status import documented_allocate
 from harness.errors import DriverError
 from harness.probe.models import CounterState, PmuVerdict, ProbeAnswer
 
+GUEST_CHECKS = ("started", "in_range", "stopped", "reset", "restored")
+"""The checks of a counter (see CounterChecks) that may not fail in a guest whose PMU counts."""
+
 PMU_LEAVES = (0xA, 0x23, 0x80000022)
 """CPUID leaves that describe a PMU: Intel's architectural one, its extension, and AMD's."""
 
@@ -34,7 +37,7 @@ def is_counting(counted: Counted) -> bool:
 def judge_counting_everywhere(
     probe: ProbeAnswer, first: Call, counted: Mapping[int, Counted], *, privileged: bool
 ) -> Judgement:
-    """VIRT-1: counters that count for the PMU probe count in the guest, on every CPU.
+    """VIRT-1: counters that count for the PMU probe count in the guest, on every CPU, and are left as they were found.
 
     `counted` is by the CPU that was asked for; `privileged` says whether the test driver may touch the PMU at all.
     Raises DriverError when the test driver did not count on that CPU: then nothing was observed.
@@ -55,6 +58,10 @@ def judge_counting_everywhere(
         dead = alive - {_measured(c) for c in seen.counters if c.state == CounterState.COUNTING}
         if dead:
             missing.append(f"on CPU {cpu} these do not count: {', '.join(sorted(dead))}")
+        missing += [
+            f"on CPU {cpu} this is not so: {check} of {', '.join(names)}"
+            for check, names in _failed_checks(seen, alive).items()
+        ]
     if missing:
         return failed(
             "VIRT-1",
@@ -62,6 +69,17 @@ def judge_counting_everywhere(
             f"the PMU probe ran with {probe.accel}, {probe.machine}, -cpu {probe.cpu}",
         )
     return passed(f"all {len(alive)} counts of the PMU probe are there on each of {len(counted)} CPUs")
+
+
+def _failed_checks(seen: Counted, alive: Iterable[str]) -> dict[str, list[str]]:
+    """The counters among those `alive` in the probe that fail a check in the guest, by check."""
+    found: dict[str, list[str]] = {}
+    for counter in seen.counters:
+        if _measured(counter) in alive:
+            for check in GUEST_CHECKS:
+                if getattr(counter.checks, check) is False:
+                    found.setdefault(check, []).append(_measured(counter))
+    return found
 
 
 def _measured(counter: CounterSeen) -> str:
@@ -96,8 +114,8 @@ def judge_view_agreement(
     """VIRT-3: the guest's CPUID and counters show the same PMU as the probe.
 
     CPUID leaves that one side does not have count as zero, which is how they read. A guest without CPUID (aarch64)
-    shows what the driver found instead: the interface and its number of counters. What counters did is compared
-    only where the guest could read them: a driver that may not touch the PMU (all faulted) has no view of them.
+    shows what the driver found instead: the interface, its number of counters and their events. What counters did
+    is compared only where the guest could read them: a driver that may not touch the PMU (all faulted) has no view.
     """
     guest = {(leaf.leaf, leaf.subleaf): leaf for leaf in cpuid}
     differences, compared = [], 0
@@ -111,9 +129,7 @@ def judge_view_agreement(
                 differences.append(f"CPUID 0x{number:x} {part}: guest 0x{seen:x}, probe 0x{probed:x}")
     if not guest and counted is not None:
         compared += 1
-        here, there = (counted.interface, counted.general), (probe.interface, probe.general_counters)
-        if here != there:
-            differences.append(f"the driver finds {_pmu(*here)}, the probe {_pmu(*there)}")
+        differences += pmu_differences(probe, counted)
     states = {counter.state for counter in counted.counters} - {CounterState.FAULTED} if counted else set()
     if states:
         compared += 1
@@ -131,6 +147,21 @@ def judge_view_agreement(
     if not compared:
         return skipped("the guest has no view of the PMU: no CPUID, and no counter that it could read")
     return passed(f"guest and probe agree: {probe.verdict} ({probe.interface})")
+
+
+def pmu_differences(probe: ProbeAnswer, counted: Counted) -> list[str]:
+    """How the PMU that the driver found differs from the probe's: interface, general counters, and their events."""
+    here, there = (counted.interface, counted.general), (probe.interface, probe.general_counters)
+    if here != there:
+        return [f"the driver finds {_pmu(*here)}, the probe {_pmu(*there)}"]
+    in_guest, in_probe = ({c.event for c in counters} for counters in (counted.counters, probe.counters))
+    if in_guest != in_probe and counted.interface != "none":
+        return [f"the driver finds the events {_list(in_guest)}, the probe {_list(in_probe)}"]
+    return []
+
+
+def _list(events: Iterable[str]) -> str:
+    return ", ".join(sorted(events)) or "none"
 
 
 def _pmu(interface: str, general: int) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from harness.config.models import Accel, Arch, Cell, Generation
 from harness.contract.clauses import CLAUSES, PROBE_SUITE
-from harness.contract.observations import Grant
+from harness.contract.observations import Counted, Grant
 from harness.contract.outcomes import Outcome, Verdict
-from harness.contract.presence import is_counting
+from harness.contract.presence import is_counting, pmu_differences
 from harness.contract.status import documented_allocate
 from harness.probe.models import CounterState, PmuVerdict, ProbeAnswer
 
@@ -98,8 +98,13 @@ def _ordered(outcomes: Outcomes) -> list[tuple[str, tuple[Outcome, str]]]:
     return sorted(outcomes.items(), key=lambda item: order.get(item[0], len(order)))
 
 
-def realisation(cell: Cell, probe: ProbeAnswer | None, *, cpus: int | None = None) -> tuple[str, ...]:
-    """What the cell asked for and did not get, as far as probe and guest (its number of `cpus`) say."""
+def realisation(
+    cell: Cell, probe: ProbeAnswer | None, *, cpus: int | None = None, counted: Counted | None = None
+) -> tuple[str, ...]:
+    """What the cell asked for and did not get, as far as probe and guest say.
+
+    The guest says its number of `cpus`, and what its driver `counted`: None where it has no view of the PMU.
+    """
     missing = []
     if probe is not None:
         if cell.accel is not Accel.AUTO and probe.accel is not cell.accel:
@@ -114,6 +119,10 @@ def realisation(cell: Cell, probe: ProbeAnswer | None, *, cpus: int | None = Non
             missing.append(
                 f"pmu=off was asked for, the PMU probe found one ({probe.interface}, {probe.verdict})"
             )
+        if counted is not None:
+            missing += [
+                f"guest and probe have different PMUs: {text}" for text in pmu_differences(probe, counted)
+            ]
     if cpus is not None and cpus != cell.smp:
         missing.append(f"smp={cell.smp} was asked for, the guest has {cpus} CPU{'' if cpus == 1 else 's'}")
     return tuple(missing)

@@ -337,7 +337,12 @@ class CellRun:
         )
         if verdict is Verdict.UNKNOWN and self._incidents:
             reason = self._incidents[0]
-        missing = realisation(self.cell, self._answer, cpus=self.facts.cpus if self.facts else None)
+        missing = realisation(
+            self.cell,
+            self._answer,
+            cpus=self.facts.cpus if self.facts else None,
+            counted=self.grant.view if self.grant else None,
+        )
         self._recorder.write(
             CellEndRecord(
                 cell=self.cell.id,

@@ -23,10 +23,20 @@ SERVICE_RUNNING = 4
 
 @dataclass(frozen=True)
 class Grant:
-    """What the first plain request of a cell gave, and what the counters did while it was held."""
+    """What the first plain request of a cell gave, and what the counters did while it was held.
+
+    `privileged` says whether the test driver may touch the PMU.
+    """
 
     first: Call
     counted: protocol.CountResult | None
+    privileged: bool
+
+    @property
+    def view(self) -> protocol.CountResult | None:
+        """The PMU as a driver sees it that may look; None where it may not, or where nothing was measured."""
+        seen = self.counted is not None and self.counted.status == 0 and self.privileged
+        return self.counted if seen else None
 
 
 class Holder:
@@ -88,7 +98,7 @@ class Guest:
             if first.status == 0:
                 counted = device.count()
                 device.free(first.handle)
-            return Grant(first, counted)
+            return Grant(first, counted, self.privileged)
 
     def left_over(self) -> str:
         """What a test left behind in this guest, in words; empty when it is as it was."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -14,7 +14,7 @@ from harness.contract.judgement import Judgement
 from harness.contract.observations import Call
 from harness.contract.outcomes import Outcome
 from harness.errors import DriverError
-from harness.probe.models import Counter, CounterState, PmuVerdict, ProbeAnswer
+from harness.probe.models import Counter, CounterChecks, CounterState, PmuVerdict, ProbeAnswer
 
 PASS, FAIL, SKIP, RECORDED = Outcome.PASS, Outcome.FAIL, Outcome.SKIPPED, Outcome.RECORDED
 SHARED, EXCLUSIVE = Generation.SHARED, Generation.EXCLUSIVE
@@ -187,6 +187,7 @@ class Seen:
     name: str
     state: str
     event: str = "cycles"
+    checks: CounterChecks = field(default_factory=CounterChecks)
 
 
 @dataclass(frozen=True)
@@ -297,6 +298,20 @@ def test_counters_count_everywhere(
 ) -> None:
     seen = {cpu: replace(one, cpu=cpu) for cpu, one in enumerate(counted)}
     check(p.judge_counting_everywhere(answer, first, seen, privileged=privileged), outcome, words)
+
+
+@pytest.mark.parametrize("which", ["started", "in_range", "stopped", "reset", "restored"])
+def test_a_counter_that_fails_a_check_in_the_guest(which: str) -> None:
+    alive = [f"{c.name} ({c.event})" for c in ARM.counters if c.state is CounterState.COUNTING]
+    good = [Seen(c.name, "counting", c.event) for c in ARM.counters]
+    bad = [replace(counter, checks=CounterChecks(**{which: False})) for counter in good]
+    extra = Seen(
+        "gp9", "dead", checks=CounterChecks(started=False)
+    )  # dead in the probe, too: nobody promised it
+    seen = {0: Counters([*good, extra]), 1: Counters(bad, cpu=1)}
+    judgement = p.judge_counting_everywhere(ARM, GRANTED, seen, privileged=True)
+    check(judgement, FAIL, f"on CPU 1 this is not so: {which} of {', '.join(alive)}")
+    assert "CPU 0" not in judgement.reason and "gp9" not in judgement.reason
 
 
 def test_counting_on_another_cpu_proves_nothing() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -11,7 +11,7 @@ from harness.config.models import Accel, Arch, Cell
 from harness.contract.observations import Call
 from harness.contract.outcomes import Outcome, Verdict
 from harness.contract.verdict import cell_verdict, realisation
-from harness.probe.models import Counter, CounterState, PmuVerdict, ProbeAnswer
+from harness.probe.models import Counter, CounterChecks, CounterState, PmuVerdict, ProbeAnswer
 
 PASS, FAIL, ERROR = (Outcome.PASS, ""), (Outcome.FAIL, "it broke"), (Outcome.ERROR, "no banner within 90 s")
 SKIPPED = (Outcome.SKIPPED, "nothing can be held here")
@@ -25,6 +25,7 @@ class Seen:
     name: str
     state: str
     event: str = "cycles"
+    checks: CounterChecks = field(default_factory=CounterChecks)
 
 
 @dataclass(frozen=True)
@@ -216,3 +217,26 @@ def test_realisation(
     asked: Cell, answer: ProbeAnswer | None, cpus: int | None, expected: tuple[str, ...]
 ) -> None:
     assert realisation(asked, answer, cpus=cpus) == expected
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        (Counters([Seen("gp0", "counting")], interface="intel-arch", general=1), ""),
+        (
+            Counters([Seen("gp0", "counting")], interface="intel-arch", general=4),
+            "the driver finds intel-arch with 4 general counters, the probe intel-arch with 1 general counters",
+        ),
+        (
+            Counters([Seen("gp0", "faulted")]),
+            "the driver finds no PMU, the probe intel-arch with 1 general counters",
+        ),
+        (
+            Counters([Seen("gp0", "counting", "branches")], interface="intel-arch", general=1),
+            "the driver finds the events branches, the probe cycles",
+        ),
+    ],
+)
+def test_a_guest_with_another_pmu_than_the_probe_is_not_realised(seen: Counters, words: str) -> None:
+    expected = (f"guest and probe have different PMUs: {words}",) if words else ()
+    assert realisation(ON, COUNTING, cpus=2, counted=seen) == expected
