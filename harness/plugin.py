@@ -26,11 +26,18 @@ if TYPE_CHECKING:
     from harness.report.summary import Summary
     from harness.runs.cell import CellRun
     from harness.runs.guest import Guest
+    from harness.runs.select import Selection
     from harness.runs.session import RunSession
 
 OPTIONS = {
-    "matrix": "matrix file whose cells the tests run in",
-    "runs_dir": "folder in which a run makes its own folder (default: runs)",
+    "matrix": ("PATH", "matrix file whose cells the tests run in"),
+    "runs_dir": ("PATH", "folder in which a run makes its own folder (default: runs)"),
+    "k": ("WORDS", "only cells with these words in their id, such as 'nehalem and not pmu_on'"),
+    "cells": ("EXPRESSION", "only cells for which this holds, such as 'pmu=on and guest~embedded'"),
+    "tag": ("TAGS", "only cells with one of these tags, separated by commas"),
+    "since": ("REV", "only what files changed since this git revision concern (ci/changes.yaml)"),
+    "shard": ("K/N", "only part K of N, of about the same cost each"),
+    "costs": ("PATH", "where costs come from: a folder of runs, or a plan's JSON (default: the runs)"),
 }
 PLUGIN_NAME = "halpmc-run"
 
@@ -38,11 +45,11 @@ PLUGIN_NAME = "halpmc-run"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """One group; every option has an environment variable and an ini twin (command line > environment > ini)."""
     group = parser.getgroup("halpmc", "hardware performance counters in Windows VMs")
-    for name, text in OPTIONS.items():
+    for name, (value, text) in OPTIONS.items():
         variable = f"HALPMC_{name.upper()}"
         group.addoption(
             f"--halpmc-{name.replace('_', '-')}",
-            metavar="PATH",
+            metavar=value,
             dest=f"halpmc_{name}",
             help=f"{text} [environment: {variable}, ini: halpmc_{name}]",
         )
@@ -54,6 +61,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=[],
         dest="halpmc_cell",
         help="run only this cell of the matrix (may be given several times)",
+    )
+    group.addoption(
+        "--halpmc-clause",
+        metavar="ID",
+        action="append",
+        default=[],
+        dest="halpmc_clause",
+        help="only the tests that judge this clause (may be given several times)",
     )
     group.addoption(
         "--halpmc-run-dir",
@@ -86,7 +101,7 @@ class CellPlugin:
     """What the plugin knows in this pytest session; registered only when there is a matrix."""
 
     matrix: Matrix
-    cells: tuple[Cell, ...]
+    selection: Selection
     runs_dir: Path
     run_dir: Path | None
     origins: str
@@ -100,7 +115,15 @@ class CellPlugin:
         from harness.runs.session import RunSession
 
         if self.session is None:
-            self.session = RunSession.open(self.matrix, self.cells, self.runs_dir, self.run_dir, self.chosen)
+            self.session = RunSession.open(
+                self.matrix,
+                self.selection.cells,
+                self.runs_dir,
+                self.run_dir,
+                self.chosen,
+                skipped=self.selection.skipped,
+                selection=self.selection.words,
+            )
         return self.session
 
 
@@ -113,27 +136,50 @@ def pytest_configure(config: pytest.Config) -> None:
         if config.getoption("halpmc_cell") or config.getoption("halpmc_run_dir"):
             raise pytest.UsageError("--halpmc-cell and --halpmc-run-dir need --halpmc-matrix")
         return
-    from harness.config.load import load_matrix
-    from harness.runs.plan import select_cells
     from harness.runs.replay import replay_matrix
+    from harness.runs.select import Selection, open_matrix
 
     runs_dir, runs_origin = _setting(config, "runs_dir")
     run_dir = config.getoption("halpmc_run_dir")
     try:
-        matrix = replay_matrix(Path(replayed)) if replayed else load_matrix(Path(str(matrix_path)))
-        cells = select_cells(matrix, config.getoption("halpmc_cell"))
+        if replayed:
+            matrix = replay_matrix(Path(replayed))
+            selection = Selection(matrix.cells)  # whatever the environment chooses was chosen already
+        else:
+            matrix = open_matrix(Path(str(matrix_path)))
+            selection = _selection(config, matrix, Path(runs_dir or "runs"))
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
+    skipped = f", {len(selection.skipped)} skipped" if selection.skipped else ""
     plugin = CellPlugin(
         matrix,
-        cells,
+        selection,
         Path(runs_dir or "runs"),
         Path(run_dir) if run_dir else None,
         f"halpmc: {f'cell {replayed}' if replayed else f'matrix {matrix_path}'} ({matrix_origin}), "
-        f"{len(cells)} cells, "
+        f"{len(selection.cells)} cells{skipped}, "
         f"runs in {runs_dir or 'runs'} ({runs_origin})",
     )
     config.pluginmanager.register(plugin, PLUGIN_NAME)
+
+
+def _selection(config: pytest.Config, matrix: Matrix, runs_dir: Path) -> Selection:
+    """The cells that options, environment and ini file choose; less those that cannot run here, unless only collected.
+
+    Raises UsageError.
+    """
+    from harness.runs.costs import Costs, load_costs
+    from harness.runs.select import Choice, on_this_host, select
+
+    chosen = {
+        name: _setting(config, name)[0] or "" for name in ("k", "cells", "tag", "since", "shard", "costs")
+    }
+    tags = tuple(tag.strip() for tag in chosen["tag"].split(",") if tag.strip())
+    ids = tuple(config.getoption("halpmc_cell"))
+    choice = Choice(ids, chosen["k"], chosen["cells"], tags, chosen["since"], chosen["shard"])
+    costs = load_costs(Path(chosen["costs"] or runs_dir)) if choice.shard else Costs()
+    selection = select(matrix, choice, costs)
+    return selection if config.option.collectonly else on_this_host(matrix, selection)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -156,13 +202,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             "give one with --halpmc-matrix, such as ci/matrices/demo.yaml"
         )
     needs_guest = "guest" in metafunc.fixturenames
-    cells = [cell for cell in plugin.cells if cell.guest is not None or not needs_guest]
+    cells = [cell for cell in plugin.selection.cells if cell.guest is not None or not needs_guest]
     metafunc.parametrize("cell", cells, ids=[cell.id for cell in cells], scope="session")
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run cell by cell in the order of their ids; every clause named by a marker must be in the catalogue."""
+    _deselect(config, items)
     items.sort(key=_cell_id)
     named = [(item, name) for item in items for mark in item.iter_markers("clause") for name in mark.args]
     if named:
@@ -173,6 +220,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 clause(name)
             except UsageError as error:
                 raise pytest.UsageError(f"{item.nodeid}: {error}") from None
+
+
+def _deselect(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Take out the tests of cells that judge no clause that was asked for, or that changes concern."""
+    plugin = config.pluginmanager.get_plugin(PLUGIN_NAME)
+    asked = set(config.getoption("halpmc_clause"))
+    concerned = plugin.selection.clauses if isinstance(plugin, CellPlugin) else None
+    if not asked and concerned is None:
+        return
+    kept: list[pytest.Item] = []
+    dropped: list[pytest.Item] = []
+    for item in items:
+        names = {str(name) for mark in item.iter_markers("clause") for name in mark.args}
+        wanted = (not asked or names & asked) and (
+            concerned is None or names & set(concerned.get(_cell_id(item), ()))
+        )
+        (kept if wanted or not _cell_id(item) else dropped).append(item)
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = kept
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

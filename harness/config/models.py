@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -62,6 +62,30 @@ class Start(StrEnum):
 
     CLONE = "clone"
     COLD = "cold"
+
+
+class CpuVendor(StrEnum):
+    """Whose CPU a host has."""
+
+    INTEL = "intel"
+    AMD = "amd"
+    ARM = "arm"
+
+
+class Requirements(Model):
+    """What a cell needs of its host; None: it does not care. Numbers and versions are the least that will do.
+
+    `guest`: the image of the cell's guest has to be there; without it, a run ends before its first cell.
+    """
+
+    kvm: bool | None = None
+    vpmu: bool | None = None
+    arch: Arch | None = None
+    cpu_vendor: CpuVendor | None = None
+    cpus: int | None = None
+    memory_mib: int | None = None
+    guest: Literal["present"] | None = None
+    qemu: str | None = None
 
 
 class HalSettings(Model):

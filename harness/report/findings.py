@@ -13,7 +13,8 @@ from harness.report.summary import CellSummary, Summary, shortage
 class Finding:
     """One cause, and the cells and clauses it was seen in.
 
-    `kind` is fail, infrastructure, guest, error, unknown, record, or retried: went wrong once and right the next time.
+    `kind` is fail, stale (a known issue that is none any more), infrastructure, guest, error, unknown, record, known (a
+    failure that a known issue excuses), or retried: went wrong once and right the next time.
     """
 
     kind: str
@@ -26,10 +27,12 @@ def findings(summary: Summary) -> list[Finding]:
     """All findings of a run, the most serious first. Empty exactly when nothing went wrong."""
     return [
         *_violations(summary),
+        *_stale(summary),
         *_incidents(summary),
         *_errors(summary),
         *_unknown(summary),
         *_records(summary),
+        *_known(summary),
         *_retries(summary),
     ]
 
@@ -39,7 +42,7 @@ def _violations(summary: Summary) -> list[Finding]:
     seen: dict[tuple[str, str], list[str]] = defaultdict(list)
     for cell in summary.cells:
         for clause, outcome in cell.clauses.items():
-            if outcome is Outcome.FAIL:
+            if outcome is Outcome.FAIL and clause not in cell.known:
                 seen[clause, cell.clause_reasons.get(clause, "")].append(cell.id)
     broken = [
         Finding("fail", cell.reason, (cell.id,))
@@ -49,6 +52,27 @@ def _violations(summary: Summary) -> list[Finding]:
     return [
         Finding("fail", reason, tuple(cells), (clause,)) for (clause, reason), cells in seen.items()
     ] + broken
+
+
+def _stale(summary: Summary) -> list[Finding]:
+    """Known issues that have expired, or whose clause holds."""
+    return [
+        Finding("stale", f"known issue {issue.id} {issue.problem}")
+        for issue in summary.known_issues
+        if issue.problem
+    ]
+
+
+def _known(summary: Summary) -> list[Finding]:
+    """One finding for each known issue and clause that it excuses, with the cells."""
+    seen: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for cell in summary.cells:
+        for clause, issue in cell.known.items():
+            seen[issue, clause].append(cell.id)
+    about = {issue.id: f"{issue.id}: {issue.reason} (until {issue.until})" for issue in summary.known_issues}
+    return [
+        Finding("known", about[issue], tuple(cells), (clause,)) for (issue, clause), cells in seen.items()
+    ]
 
 
 def _incidents(summary: Summary) -> list[Finding]:
@@ -117,6 +141,7 @@ def _records(summary: Summary) -> list[Finding]:
         if shortage(cell):
             short[shortage(cell)].append(cell.id)
     named = {f"{cell}: {words}" for words, cells in short.items() for cell in cells}
+    named |= {finding.reason for finding in _stale(summary)}
     return [
         *(Finding("record", problem) for problem in summary.problems if problem not in named),
         *(Finding("record", words, tuple(cells)) for words, cells in short.items()),

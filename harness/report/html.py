@@ -22,7 +22,7 @@ from harness.contract.outcomes import Outcome
 from harness.report import words
 from harness.report.findings import Finding, findings
 from harness.report.loading import CellView, RunView
-from harness.report.summary import EXIT_MEANINGS, CellSummary, Summary
+from harness.report.summary import CellSummary, Summary, exit_meaning
 from harness.report.text import count, seconds, visible, write_atomically
 from harness.runs.record import WORST_FIRST
 
@@ -78,7 +78,7 @@ def report_html(folder: Path, view: RunView, summary: Summary) -> str:
             findings=found,
             concerned={cell for finding in found for cell in finding.cells}
             | {cell.id for cell in summary.cells if cell.missing},
-            exit_meaning=EXIT_MEANINGS[summary.exit_code],
+            exit_meaning=exit_meaning(summary),
             headline=_headline(summary, found),
             catalogue=CLAUSES,
             clauses=clauses,
@@ -142,12 +142,15 @@ def _headline(summary: Summary, found: list[Finding]) -> str:
     violated = dict.fromkeys(
         clause for finding in found if finding.kind == "fail" for clause in finding.clauses
     )
+    if summary.exit_code == 1 and not any(finding.kind == "fail" for finding in found):
+        return "A known issue is none any more"
     if summary.exit_code == 1:
         cells = {cell for finding in found if finding.kind == "fail" for cell in finding.cells}
         return f"{count(len(violated), 'clause')} violated in {count(len(cells), 'cell')}"
     if summary.exit_code != 0:
         return "Not everything could be judged"
-    return "Every judged clause holds"
+    known = any(cell.known for cell in summary.cells)
+    return "Passed with known issues" if known else "Every judged clause holds"
 
 
 def _clause_order(summary: Summary) -> list[str]:

@@ -11,9 +11,17 @@ from pydantic import BaseModel, ConfigDict
 from harness.contract.outcomes import Outcome, Verdict
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, EXIT_VIOLATION
 from harness.probe.models import PmuVerdict, ProbeAnswer
+from harness.report.known import KnownIssueSummary, build_of, weigh
 from harness.report.loading import CellView, RunView, load_run
 from harness.report.text import count, write_atomically
-from harness.runs.record import WORST_FIRST, ClauseRecord, ExcludedCell, IncidentRecord, worst_outcome
+from harness.runs.record import (
+    WORST_FIRST,
+    ClauseRecord,
+    ExcludedCell,
+    IncidentRecord,
+    SkippedCell,
+    worst_outcome,
+)
 
 SCHEMA_VERSION = 1
 FILE_NAME = "summary.json"
@@ -54,7 +62,8 @@ class CellSummary(_Model):
     or null, and `probe_answer` all that it said. `clauses` maps each recorded clause to the outcome that
     counts: of several tests the first of fail, error, pass, recorded, skipped. `clause_reasons` has the
     reasons of all tests that gave one. `missing` names the clauses that were planned and not recorded.
-    `incidents` count in the exit code; `retries` are the ones that another try followed.
+    `incidents` count in the exit code; `retries` are the ones that another try followed. `known` maps each failed
+    clause that a known issue excuses to the id of the issue.
     """
 
     id: str
@@ -67,12 +76,14 @@ class CellSummary(_Model):
     clauses: dict[str, Outcome]
     clause_reasons: dict[str, str]
     missing: tuple[str, ...]
+    known: dict[str, str] = {}
     duration_s: float
     phases: tuple[Phase, ...]
     incidents: tuple[Incident, ...]
     retries: tuple[Incident, ...]
     provenance: dict[str, str]
     config: dict[str, Any]
+    tags: tuple[str, ...] = ()
 
 
 class Summary(_Model):
@@ -80,7 +91,8 @@ class Summary(_Model):
 
     A shortage is red: `exit_code` is 3 then (or 1, which outweighs it), and `problems` names it in words.
     `partial` when only some tests of the suite were asked for: the plan then holds their clauses alone.
-    `finished` is false for a run that was killed or still goes on. `counts` has the pairs by outcome.
+    `finished` is false for a run that was killed or still goes on. `counts` has the pairs by outcome. `skipped` are
+    cells that could not run on this host; `selection` says how the cells were chosen when they are not all.
     """
 
     schema_version: int
@@ -100,6 +112,9 @@ class Summary(_Model):
     host: dict[str, str]
     versions: dict[str, str]
     excluded: tuple[ExcludedCell, ...]
+    skipped: tuple[SkippedCell, ...] = ()
+    selection: str = ""
+    known_issues: tuple[KnownIssueSummary, ...] = ()
 
 
 def summarize(folder: Path) -> Summary:
@@ -110,10 +125,23 @@ def summarize(folder: Path) -> Summary:
 def summarize_run(view: RunView) -> Summary:
     """The summary of a run that has been read."""
     cells = tuple(_summarize_cell(cell) for cell in view.cells.values())
+    known = weigh(
+        view.run.known_issues,
+        {cell.id: cell.clauses for cell in cells},
+        {cell.id: build_of(cell.provenance) for cell in cells},
+        view.run.time.date(),
+    )
+    cells = tuple(cell.model_copy(update={"known": known.excused.get(cell.id, {})}) for cell in cells)
     planned = sum(len(cell.plan.clauses) for cell in view.cells.values())
     outcomes = [outcome for cell in cells for outcome in cell.clauses.values()]
     problems = [*view.damage, *(f"{cell.id}: {shortage(cell)}" for cell in cells if shortage(cell))]
+    if not cells:
+        problems.append(f"no cell ran: {count(len(view.run.skipped), 'cell')} skipped")
     exit_code = _exit_code(cells, problems)
+    stale = [f"known issue {issue.id} {issue.problem}" for issue in known.issues if issue.problem]
+    if stale:
+        problems += stale
+        exit_code = EXIT_VIOLATION
     if exit_code == EXIT_OK and view.end and view.end.exit_code != EXIT_OK:
         problems.append(f"the run ended with exit code {view.end.exit_code}, and no record says why")
         exit_code = EXIT_INFRASTRUCTURE
@@ -135,6 +163,9 @@ def summarize_run(view: RunView) -> Summary:
         host=view.run.host,
         versions=view.run.versions,
         excluded=view.run.excluded,
+        skipped=view.run.skipped,
+        selection=view.run.selection,
+        known_issues=known.issues,
     )
 
 
@@ -181,6 +212,7 @@ def _summarize_cell(cell: CellView) -> CellSummary:
         retries=_told(cell.retries),
         provenance=cell.provenance,
         config=cell.plan.config,
+        tags=cell.plan.tags,
     )
 
 
@@ -205,17 +237,35 @@ def _seen_for(cell: CellView) -> float:
     return round((cell.last_time - cell.first_time).total_seconds(), 3)
 
 
+def is_red(cell: CellSummary) -> bool:
+    """Whether a cell keeps a run from being green: a violation that no known issue excuses, or something not judged."""
+    return violates(cell) or _not_judged(cell) or bool(shortage(cell))
+
+
+def violates(cell: CellSummary) -> bool:
+    """Whether a clause does not hold in this cell, and no known issue says so."""
+    failed = [clause for clause, outcome in cell.clauses.items() if outcome is Outcome.FAIL]
+    return any(clause not in cell.known for clause in failed) or (
+        cell.verdict is Verdict.BROKEN and not failed
+    )
+
+
+def _not_judged(cell: CellSummary) -> bool:
+    return Outcome.ERROR in cell.clauses.values() or cell.verdict is Verdict.UNKNOWN or bool(cell.incidents)
+
+
+def exit_meaning(summary: Summary) -> str:
+    """The exit code in words; known issues are named with it."""
+    excused = sum(len(cell.known) for cell in summary.cells)
+    if summary.exit_code == EXIT_OK and excused:
+        return f"passed with known issues: {count(excused, 'known failure')}"
+    if summary.exit_code == EXIT_VIOLATION and not any(violates(cell) for cell in summary.cells):
+        return "a known issue is none any more"
+    return EXIT_MEANINGS[summary.exit_code]
+
+
 def _exit_code(cells: tuple[CellSummary, ...], problems: list[str]) -> int:
     """A violation outweighs everything; then comes whatever could not be judged."""
-    outcomes = {outcome for cell in cells for outcome in cell.clauses.values()}
-    verdicts = {cell.verdict for cell in cells}
-    if Outcome.FAIL in outcomes or Verdict.BROKEN in verdicts:
+    if any(violates(cell) for cell in cells):
         return EXIT_VIOLATION
-    if (
-        problems
-        or Outcome.ERROR in outcomes
-        or Verdict.UNKNOWN in verdicts
-        or any(cell.incidents for cell in cells)
-    ):
-        return EXIT_INFRASTRUCTURE
-    return EXIT_OK
+    return EXIT_INFRASTRUCTURE if problems or any(_not_judged(cell) for cell in cells) else EXIT_OK

@@ -15,7 +15,7 @@ from harness.report import words
 from harness.report.findings import Finding, findings
 from harness.report.html import FILE_NAME as HTML_NAME
 from harness.report.live import LiveProgress
-from harness.report.summary import EXIT_MEANINGS, CellSummary, Summary
+from harness.report.summary import CellSummary, Summary, exit_meaning
 from harness.report.text import count, one_line, seconds
 
 __all__ = ["LiveProgress", "print_probe", "print_summary"]
@@ -34,7 +34,9 @@ _COLUMNS = {
 }
 _KINDS = {
     "fail": "FAIL",
+    "stale": "STALE",
     "record": "SHORT",
+    "known": "KNOWN",
     "guest": "GUEST",
     "infrastructure": "INFRA",
     "retried": "RETRY",
@@ -50,8 +52,12 @@ def print_summary(summary: Summary, folder: Path, console: Console) -> None:
     found = findings(summary)
     for finding in found:
         console.print(_finding(finding), soft_wrap=True)
-    if found:
+    for cell in summary.skipped:
+        console.print(Text(f"SKIP  {one_line(cell.id)}: {one_line(cell.reason)}", "yellow"), soft_wrap=True)
+    if found or summary.skipped:
         console.print()
+    if summary.selection:
+        console.print(Text(f"chosen: {one_line(summary.selection)}"), soft_wrap=True)
     if summary.partial:
         console.print(Text("Only some tests of the suite were asked for."), soft_wrap=True)
     if any(words.is_wine(cell) for cell in summary.cells):
@@ -65,7 +71,7 @@ def print_summary(summary: Summary, folder: Path, console: Console) -> None:
     )
     console.print(
         Text(
-            f"exit code {summary.exit_code}: {EXIT_MEANINGS[summary.exit_code]}",
+            f"exit code {summary.exit_code}: {exit_meaning(summary)}",
             _EXIT_COLOURS.get(summary.exit_code, "bold yellow"),
         ),
         soft_wrap=True,
@@ -149,11 +155,11 @@ def _word(shown: words.Shown) -> Text:
 
 def _finding(finding: Finding) -> Text:
     """One line: what kind, which clause, why, and where."""
-    clause = f"{finding.clauses[0]}: " if finding.kind == "fail" and finding.clauses else ""
+    clause = f"{finding.clauses[0]}: " if finding.kind in ("fail", "known") and finding.clauses else ""
     named = ", ".join(finding.cells[:MAX_NAMED])
     more = f" and {len(finding.cells) - MAX_NAMED} more" if len(finding.cells) > MAX_NAMED else ""
     where = f"  [{named}{more}]" if finding.cells else ""
-    colour = "red" if finding.kind in ("fail", "record") else "yellow"
+    colour = "red" if finding.kind in ("fail", "stale", "record") else "yellow"
     return Text.assemble(
         (f"{_KINDS.get(finding.kind, 'ERROR'):6}", f"bold {colour}"),
         clause,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Generator, Iterable
@@ -31,7 +30,7 @@ from harness.errors import (
 from harness.probe.accelerator import AcceleratorChoice, choose_accelerator
 from harness.probe.models import ProbeAnswer
 from harness.probe.run import run_probe
-from harness.runs.folder import CONFIG
+from harness.runs.folder import write_config
 from harness.runs.guest import Grant, Guest
 from harness.runs.record import (
     CellEndRecord,
@@ -76,7 +75,7 @@ class CellRun:
         self._triage: dict[str, str] = {}
         self._boot_error: HalpmcError | None = None
         self._clones: list[float] = []
-        (folder / CONFIG).write_text(json.dumps(cell.model_dump(mode="json"), indent=2) + "\n")
+        write_config(folder, cell)
 
     # -- starting ---------------------------------------------------------------------------------------------
 
@@ -206,6 +205,7 @@ class CellRun:
                 self._record_phase(name, seconds)
             with self._phase("facts"):
                 self.facts = guest.facts
+                self._record_provenance({"guest_build": str(self.facts.os_build)})
                 self.grant = guest.first_grant()
             if not starter.isolated:
                 self._shared = guest

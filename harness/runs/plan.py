@@ -5,28 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from harness import __version__
+from harness.config.facts import facts_of, parse_choice
 from harness.config.matrix import Matrix
 from harness.config.models import Cell
+from harness.config.schema import KnownIssue
 from harness.contract.clauses import suite_for
-from harness.errors import UsageError
 from harness.host.tools import host_facts
-from harness.runs.record import ExcludedCell, PlannedCell, RunRecord
-
-
-def select_cells(matrix: Matrix, wanted: Iterable[str]) -> tuple[Cell, ...]:
-    """The cells with the ids in `wanted`, or all when it is empty. Raises UsageError for an id that is not there."""
-    ids = list(wanted)
-    known = {cell.id: cell for cell in matrix.cells}
-    for cell_id in ids:
-        if cell_id not in known:
-            raise UsageError(
-                f"{matrix.path} has no cell {cell_id!r}", remedy=f"it has: {', '.join(sorted(known))}"
-            )
-    return tuple(known[i] for i in sorted(set(ids))) if ids else matrix.cells
+from harness.runs.costs import Costs
+from harness.runs.executor import CellJob, longest_first
+from harness.runs.record import ExcludedCell, PlannedCell, PlannedIssue, RunRecord, SkippedCell
 
 
 def plan_run(
-    matrix: Matrix, cells: Iterable[Cell], chosen: Mapping[str, Collection[str]] | None = None
+    matrix: Matrix,
+    cells: Iterable[Cell],
+    chosen: Mapping[str, Collection[str]] | None = None,
+    *,
+    skipped: Iterable[SkippedCell] = (),
+    selection: str = "",
 ) -> RunRecord:
     """The first record of a run of these cells of the matrix.
 
@@ -38,9 +34,17 @@ def plan_run(
         matrix=str(matrix.path),
         matrix_sha256=matrix.sha256,
         cells=tuple(
-            PlannedCell(id=cell.id, config=cell.model_dump(mode="json"), clauses=clauses)
+            PlannedCell(
+                id=cell.id,
+                config=cell.model_dump(mode="json"),
+                clauses=clauses,
+                tags=matrix.traits_of(cell).tags,
+            )
             for cell, clauses in planned
         ),
+        skipped=tuple(skipped),
+        selection=selection,
+        known_issues=tuple(_issue(matrix, issue, planned) for issue in matrix.known_issues),
         partial=any(clauses != suite_for(cell) for cell, clauses in planned),
         excluded=tuple(ExcludedCell(id=cell_id, reason=reason) for cell_id, reason in matrix.excluded),
         host=host_facts(),
@@ -48,6 +52,34 @@ def plan_run(
     )
 
 
+def _issue(
+    matrix: Matrix, issue: KnownIssue, planned: Iterable[tuple[Cell, tuple[str, ...]]]
+) -> PlannedIssue:
+    """A known issue with the planned cells that it is about."""
+    choice = parse_choice(issue.cells) if issue.cells else None
+    return PlannedIssue(
+        id=issue.id,
+        reason=issue.reason,
+        cells=tuple(
+            cell.id
+            for cell, _ in planned
+            if choice is None or choice(facts_of(cell, matrix.traits_of(cell).tags))
+        ),
+        clauses=issue.clauses,
+        until=issue.until,
+    )
+
+
 def _clauses(cell: Cell, chosen: Mapping[str, Collection[str]] | None) -> tuple[str, ...]:
     """The clauses to be recorded for a cell, in the order of the suite."""
     return tuple(clause for clause in suite_for(cell) if chosen is None or clause in chosen[cell.id])
+
+
+def jobs_of(plan: RunRecord, costs: Costs) -> list[CellJob]:
+    """The jobs of a plan, the most expensive first."""
+    jobs = []
+    for planned in plan.cells:
+        cell = Cell.model_validate(planned.config)
+        clauses = () if planned.clauses == suite_for(cell) else planned.clauses
+        jobs.append(CellJob(cell, clauses, costs.of(cell).seconds))
+    return longest_first(jobs)
