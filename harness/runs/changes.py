@@ -87,7 +87,8 @@ def changes_since(revision: str, near: Path) -> Changes:
             f"{rules_path} is missing: nothing says what a changed file concerns",
             remedy="write it (docs/matrices.md), or run without --since",
         )
-    changed = _git(top, "diff", "-z", "--name-only", "--no-renames", revision, "--").split("\0")
+    commit = _commit(top, revision)
+    changed = _git(top, "diff", "-z", "--name-only", "--no-renames", commit, "--").split("\0")
     changed += _git(top, "ls-files", "-z", "--others", "--exclude-standard").split("\0")
     files = tuple(sorted({name for name in changed if name}))
     document = read_document(rules_path)
@@ -162,6 +163,18 @@ def _pattern(glob: str) -> str:
     return "".join(words.get(part, re.escape(part)) for part in parts)
 
 
+def _commit(top: Path, revision: str) -> str:
+    """The hash of a revision, so that none that begins with a dash is taken for an option."""
+    try:
+        return _git(top, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").strip()
+    except UsageError as error:
+        raise UsageError(
+            f"there is no revision {revision!r} in {top}",
+            remedy="--since takes a commit, branch or tag of this checkout",
+            evidence={"git": error.message},
+        ) from None
+
+
 def _git(folder: Path, *words: str) -> str:
     done = subprocess.run(
         [require_tool("git"), "-C", folder, *words],
@@ -175,6 +188,6 @@ def _git(folder: Path, *words: str) -> str:
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or ["no message"])[0]
         raise UsageError(
-            f"git {words[0]} in {folder}: {said}", remedy="--since takes a revision of this checkout"
+            f"git {words[0]} in {folder}: {said}", remedy="--since needs a git checkout around the matrix"
         )
     return done.stdout
