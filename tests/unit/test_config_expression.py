@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -121,7 +120,7 @@ LEAVES = st.sampled_from(
 
 
 def joined(inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
-    pairs: Any = st.tuples(inner, inner)
+    pairs = st.tuples(inner, inner)
     return (
         pairs.map(lambda p: Node(f"({p[0].text} and {p[1].text})", p[0].value and p[1].value))
         | pairs.map(lambda p: Node(f"({p[0].text} or {p[1].text})", p[0].value or p[1].value))

@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -47,8 +48,8 @@ def matrix(tmp_path: Path) -> Matrix:
     return open_matrix(path)
 
 
-def chosen(matrix: Matrix, costs: Costs | None = None, **choice: object) -> list[str]:
-    return [cell.id for cell in select(matrix, Choice(**choice), costs or Costs()).cells]  # type: ignore[arg-type]
+def chosen(matrix: Matrix, costs: Costs | None = None, **choice: Any) -> list[str]:
+    return [cell.id for cell in select(matrix, Choice(**choice), costs or Costs()).cells]
 
 
 EVERY = [
@@ -90,7 +91,7 @@ def test_what_was_chosen_is_told_and_recorded(matrix: Matrix) -> None:
         ({"shard": "x"}, "no shard"),
     ],
 )
-def test_what_cannot_be_chosen(choice: dict[str, object], words: str, matrix: Matrix) -> None:
+def test_what_cannot_be_chosen(choice: dict[str, Any], words: str, matrix: Matrix) -> None:
     with pytest.raises(UsageError, match=words):
         chosen(matrix, **choice)
 
