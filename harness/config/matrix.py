@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from harness.config.document import Document, Location
 from harness.config.ids import cell_id
-from harness.config.models import Arch, Cell, GuestDefinition, HalSettings, Model, Requirements
+from harness.config.models import Arch, Cell, GuestDefinition, HalSettings, Model
+from harness.config.requirements import Requirements
 from harness.config.schema import ID_PATTERN, PROBE_ONLY, KnownIssue, MatrixFile
 from harness.config.strategy import pairwise, sample
 

@@ -7,7 +7,8 @@ from contextlib import suppress
 
 from pydantic import BaseModel, ConfigDict
 
-from harness.config.models import Arch, Cell, CpuVendor, Requirements
+from harness.config.models import Arch, Cell
+from harness.config.requirements import CpuVendor, Requirements
 from harness.errors import HalpmcError, ToolMissing
 from harness.host.kernel import KernelFacts, read_kernel
 from harness.host.resources import read_resources

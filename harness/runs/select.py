@@ -11,7 +11,8 @@ from harness.caching import Say
 from harness.config.facts import facts_of, parse_choice
 from harness.config.load import load_matrix
 from harness.config.matrix import Matrix
-from harness.config.models import Accel, Cell, Requirements
+from harness.config.models import Accel, Cell
+from harness.config.requirements import Requirements
 from harness.config.suggest import did_you_mean
 from harness.contract.clauses import CLAUSES, suite_for
 from harness.errors import InfrastructureError, UsageError

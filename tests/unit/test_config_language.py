@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from harness.config.known import expired
 from harness.config.load import load_matrix
 from harness.config.matrix import Matrix
-from harness.config.models import Arch, CpuVendor, Requirements
+from harness.config.models import Arch
+from harness.config.requirements import CpuVendor, Requirements
 from harness.config.strategy import pairwise, sample
 from harness.contract.clauses import CLAUSES
 from harness.errors import ConfigError, UsageError

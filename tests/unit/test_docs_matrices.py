@@ -13,7 +13,7 @@ import pytest
 from harness.config.document import read_document
 from harness.config.load import load_matrix, matrix_json_schema
 from harness.config.matrix import Matrix
-from harness.config.models import Requirements
+from harness.config.requirements import Requirements
 from harness.contract.clauses import CLAUSES
 from harness.paths import project_root
 from tests.unit.test_cli import halpmc

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.config.matrix import Matrix
-from harness.config.models import Arch, Cell, CpuVendor, Requirements
+from harness.config.models import Arch, Cell
+from harness.config.requirements import CpuVendor, Requirements
 from harness.contract.clauses import CLAUSES, SUITE, suite_for
 from harness.contract.outcomes import Verdict
 from harness.errors import ConfigError, UsageError
