@@ -18,8 +18,8 @@ from harness.contract.outcomes import Verdict
 from harness.errors import UsageError
 from harness.runs.record import FILE_NAME, RECORD, CellEndRecord, PhaseRecord, Record, RunRecord
 
-#: Seconds, for who has no history at all: a cell of the demo with its template to make, and one that only probes.
-DEFAULT_GUEST_S = 45.0
+#: Seconds, without any history: a cell of the demo on two cores (docs/performance.md), and one that only probes.
+DEFAULT_GUEST_S = 15.0
 DEFAULT_PROBE_S = 3.0
 NEWEST_RUNS = 20
 #: A cell's process from its start to its end, as the phase that its run's leader records.

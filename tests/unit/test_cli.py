@@ -170,3 +170,16 @@ def test_there_is_nothing_to_run_or_to_resume(tmp_path: Path) -> None:
     done = halpmc("run", str(DEMO), "--shard", "30/30", "--runs-dir", str(tmp_path / "runs"))
     assert (done.returncode, done.stdout.startswith("nothing to run: shard 30 of 30")) == (0, True)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_skips_everything_is_no_success(tmp_path: Path) -> None:
+    matrix = tmp_path / "m.yaml"
+    matrix.write_text("schema: 1\nname: x\nrequires: {cpus: 1000000}\ninclude: [{id: a, guest: none}]\n")
+    done = halpmc("run", str(matrix), "--runs-dir", str(tmp_path / "runs"))
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "SKIP  a: requires cpus 1000000: the host has" in done.stdout
+    assert "no cell ran: 1 cell skipped" in done.stdout
+    (folder,) = (tmp_path / "runs").iterdir()
+    summary = json.loads((folder / "summary.json").read_text())
+    assert [cell["id"] for cell in summary["skipped"]] == ["a"]
+    assert "requires cpus 1000000" in (folder / "report.html").read_text()
