@@ -122,8 +122,8 @@ def load_run(folder: Path) -> RunView:
 def _begun_again(cell: CellView, resumed: ResumeRecord) -> CellView:
     """A cell that runs again because it had not ended: what was recorded of it is void, and that it was is shown."""
     fresh = CellView(cell.plan, retries=list(cell.retries))
-    if cell.first_time is not None:
-        kept = resumed.kept.get(cell.id, "")
+    kept = resumed.kept.get(cell.id, "")
+    if cell.first_time is not None or kept:  # it had begun; perhaps before anything of it was recorded
         fresh.retries.append(
             IncidentRecord(
                 time=resumed.time,

@@ -30,7 +30,7 @@ from harness.runs.record import PhaseRecord, Record, Recorder, RunRecord, read_r
 from harness.runs.schedule import lower_bound, makespan
 from harness.runs.select import Choice, on_this_host, select
 
-MEAN_S = 0.5
+MEAN_S = 1.0
 SPREAD = 0.8
 """Sigma of the logarithm: the longest of 200 cells takes about nine times as long as the usual one, as in real runs."""
 GUESS = 0.25

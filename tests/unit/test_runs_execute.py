@@ -291,6 +291,7 @@ def test_a_run_goes_on_with_what_did_not_end(interrupted: Path) -> None:
     assert "ran again from its beginning" in retry.message
     assert retry.evidence == {"folder": "cells/middle~1"}
     assert view.cells["never"].retries == [], "it had not begun"
+    assert len(view.cells["short"].retries) == 1, "its records are void"
     with pytest.raises(UsageError, match="nothing to resume"):
         left_of(interrupted)
 
