@@ -57,7 +57,7 @@ class Costs:
         """What this cell will cost."""
         if cell.id in self.planned:
             return Cost(self.planned[cell.id], "the plan")
-        if found := self.by_configuration.get(_configuration(cell)):
+        if self.by_configuration and (found := self.by_configuration.get(_configuration(cell))):
             return Cost(
                 round(statistics.median(found), 1), f"{len(found)} earlier run{'s' * (len(found) > 1)}"
             )
