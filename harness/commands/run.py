@@ -76,7 +76,7 @@ def run(
 
     slots = parse_slots(jobs)
     choice = _choice(cell, keyword, cells, tag, since, shard)
-    known = load_costs(costs or runs_dir)
+    known = load_costs(costs or (resume or rerun_failed or runs_dir / "-").parent)
     if resume or rerun_failed:
         if matrix or str(choice) or (resume and rerun_failed):
             raise UsageError(
