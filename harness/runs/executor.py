@@ -7,15 +7,21 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from harness.config.models import Cell
+from harness.config.requirements import Requirements
 
 
 @dataclass(frozen=True)
 class CellJob:
-    """One cell to run: all clauses of its suite, or (when not empty) only these; how long that should take."""
+    """One cell to run: all clauses of its suite, or (when not empty) only these; how long that should take.
+
+    `requires` has been looked at for this host before a run; an executor elsewhere has to see to it itself
+    (harness/runs/capabilities.py).
+    """
 
     cell: Cell
     clauses: tuple[str, ...] = ()
     expected_s: float = 0.0
+    requires: Requirements = Requirements()
 
 
 @dataclass(frozen=True)

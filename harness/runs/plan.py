@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping
 
 from harness import __version__
 from harness.config.facts import facts_of, parse_choice
 from harness.config.matrix import Matrix
 from harness.config.models import Cell
+from harness.config.requirements import Requirements
 from harness.config.schema import KnownIssue
 from harness.contract.clauses import suite_for
 from harness.host.tools import host_facts
@@ -39,6 +41,7 @@ def plan_run(
                 config=cell.model_dump(mode="json"),
                 clauses=clauses,
                 tags=matrix.traits_of(cell).tags,
+                requires=matrix.traits_of(cell).requires.model_dump(mode="json", exclude_none=True),
             )
             for cell, clauses in planned
         ),
@@ -81,5 +84,6 @@ def jobs_of(plan: RunRecord, costs: Costs) -> list[CellJob]:
     for planned in plan.cells:
         cell = Cell.model_validate(planned.config)
         clauses = () if planned.clauses == suite_for(cell) else planned.clauses
-        jobs.append(CellJob(cell, clauses, costs.of(cell).seconds))
+        requires = Requirements.model_validate_json(json.dumps(planned.requires))
+        jobs.append(CellJob(cell, clauses, costs.of(cell).seconds, requires))
     return longest_first(jobs)

@@ -42,13 +42,17 @@ class RecordModel(BaseModel):
 
 
 class PlannedCell(BaseModel):
-    """A cell of the plan: id, resolved configuration, its tags, and the clauses that must be recorded for it."""
+    """A cell of the plan: id, resolved configuration, the clauses that must be recorded for it, its tags.
+
+    `requires` has what it asks of the host that runs it, where it asks anything.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     id: str
     config: dict[str, Any]
     clauses: tuple[str, ...]
     tags: tuple[str, ...] = ()
+    requires: dict[str, Any] = {}
 
 
 class ExcludedCell(BaseModel):

@@ -25,7 +25,7 @@ from harness.runs.changes import RULES, changes_since, judged_in
 from harness.runs.costs import DEFAULT_GUEST_S, DEFAULT_PROBE_S, Costs, load_costs, partition
 from harness.runs.forecast import forecast
 from harness.runs.plan import jobs_of, plan_run
-from harness.runs.record import CellEndRecord, PhaseRecord, Recorder
+from harness.runs.record import CellEndRecord, PhaseRecord, Recorder, RunRecord
 from harness.runs.schedule import lower_bound, makespan
 from harness.runs.select import Choice, Selection, on_this_host, open_matrix, select
 
@@ -373,6 +373,15 @@ def test_unmet_cells_are_skipped_with_the_reason_and_recorded(
     ]
     record = plan_run(matrix, selection.cells, skipped=selection.skipped)
     assert record.skipped == selection.skipped
+
+
+def test_requirements_go_with_the_plan_and_the_job(matrix: Matrix) -> None:
+    """Who runs cells elsewhere, or a run that goes on later, has nothing else."""
+    record = plan_run(matrix, matrix.cells)
+    again = RunRecord.model_validate_json(record.model_dump_json())
+    asked = {job.cell.id: job.requires for job in jobs_of(again, Costs())}
+    assert asked == {cell.id: matrix.traits_of(cell).requires for cell in matrix.cells}
+    assert asked[EVERY[2]] == Requirements(memory_mib=4096)
 
 
 def test_suites_of_probe_only_cells() -> None:
