@@ -30,3 +30,7 @@ class Requirements(Model):
     memory_mib: int | None = None
     guest: Literal["present"] | None = None
     qemu: str | None = None
+
+
+ANY_HOST = Requirements()
+"""Asks nothing."""

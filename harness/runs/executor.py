@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from harness.config.models import Cell
-from harness.config.requirements import Requirements
+from harness.config.requirements import ANY_HOST, Requirements
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class CellJob:
     cell: Cell
     clauses: tuple[str, ...] = ()
     expected_s: float = 0.0
-    requires: Requirements = Requirements()
+    requires: Requirements = ANY_HOST
 
 
 @dataclass(frozen=True)

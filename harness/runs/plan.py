@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping
 
 from harness import __version__
@@ -84,6 +83,6 @@ def jobs_of(plan: RunRecord, costs: Costs) -> list[CellJob]:
     for planned in plan.cells:
         cell = Cell.model_validate(planned.config)
         clauses = () if planned.clauses == suite_for(cell) else planned.clauses
-        requires = Requirements.model_validate_json(json.dumps(planned.requires))
+        requires = Requirements.model_validate(planned.requires)
         jobs.append(CellJob(cell, clauses, costs.of(cell).seconds, requires))
     return longest_first(jobs)

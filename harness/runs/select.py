@@ -12,7 +12,7 @@ from harness.config.facts import facts_of, parse_choice
 from harness.config.load import load_matrix
 from harness.config.matrix import Matrix
 from harness.config.models import Accel, Cell
-from harness.config.requirements import Requirements
+from harness.config.requirements import ANY_HOST
 from harness.config.suggest import did_you_mean
 from harness.contract.clauses import CLAUSES, suite_for
 from harness.errors import InfrastructureError, UsageError
@@ -21,8 +21,6 @@ from harness.runs.capabilities import read_capabilities, unmet
 from harness.runs.changes import changes_since
 from harness.runs.costs import Costs, fingerprint, partition
 from harness.runs.record import SkippedCell
-
-_ANYTHING = Requirements()
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def on_this_host(
     nothing speaks against it.
     """
     asked = {cell.id: matrix.traits_of(cell).requires for cell in selection.cells}
-    if all(requires == _ANYTHING for requires in asked.values()):
+    if all(requires == ANY_HOST for requires in asked.values()):
         return selection
     if prove:
         _prove([cell for cell in selection.cells if asked[cell.id].kvm or asked[cell.id].vpmu], say)
