@@ -297,6 +297,13 @@ def test_a_run_goes_on_with_what_did_not_end(interrupted: Path) -> None:
         left_of(interrupted)
 
 
+def test_a_cell_that_was_cut_off_before_its_first_record_is_shown_too(interrupted: Path) -> None:
+    (interrupted / "cells" / "never").mkdir()
+    finish(open_again(interrupted, left_of(interrupted)), "middle", "never", "short")
+    (retry,) = load_run(interrupted).cells["never"].retries
+    assert retry.evidence == {"folder": "cells/never~1"}
+
+
 def test_a_run_can_be_interrupted_and_resumed_more_than_once(interrupted: Path) -> None:
     finish(open_again(interrupted, left_of(interrupted)), "never")
     recorder = open_again(interrupted, left_of(interrupted))
