@@ -21,6 +21,8 @@
 #define PMU_VERSION(id_aa64dfr0) ((uint32_t)((id_aa64dfr0) >> 8 & 0xfu))
 #define PMU_VERSION_OTHER 0xfu /* a PMU, but not PMUv3 */
 
+#define NOT_AT_EL1 (1ull << 31) /* in the type and filter registers: P */
+
 #define EVENT_SW_INCR 0x00u
 #define EVENT_INST_RETIRED 0x08u
 #define EVENT_CPU_CYCLES 0x11u
@@ -162,7 +164,8 @@ uint32_t pmu_provoke(int write)
 }
 
 /* The control register (type or filter), the value register, and the counter's bit in the enable masks. */
-static void run(struct pmu_report *report, uint64_t pmcr, struct pmu_recipe *recipe, uint32_t control, uint32_t value, uint64_t bit)
+static void run(struct pmu_report *report, uint64_t pmcr, struct pmu_recipe *recipe, uint32_t control, uint32_t value, uint64_t bit,
+		uint64_t filter)
 {
 	uint64_t enabled = (pmcr & ~(PMCR_DIVIDER | PMCR_DISABLE_IN_PROHIBITED)) | PMCR_ENABLE | PMCR_LONG_CYCLE;
 
@@ -178,7 +181,7 @@ static void run(struct pmu_report *report, uint64_t pmcr, struct pmu_recipe *rec
 	recipe->saved[3] = value;
 	recipe->saved_count = 4;
 	recipe->clear[0] = (struct pmu_write){ PMU_PMCNTENCLR, bit };
-	recipe->clear[1] = (struct pmu_write){ control, recipe->event };
+	recipe->clear[1] = (struct pmu_write){ control, recipe->event | filter };
 	recipe->clear[2] = (struct pmu_write){ value, 0 };
 	recipe->clear_count = 3;
 	recipe->start[0] = (struct pmu_write){ PMU_PMCR, enabled };
@@ -187,6 +190,14 @@ static void run(struct pmu_report *report, uint64_t pmcr, struct pmu_recipe *rec
 	recipe->stop[0] = (struct pmu_write){ PMU_PMCNTENCLR, bit };
 	recipe->stop_count = 1;
 	pmu_run(report, recipe);
+}
+
+/* At EL0 nothing that runs at EL1 belongs to the caller: without its interrupts a count is the caller's own. */
+static uint64_t filter_here(void)
+{
+	uint64_t level = 0;
+
+	return pmu_guarded(PMU_SYSREG_READ, PMU_CURRENT_EL, &level) == 0 && level != 0 ? 0 : NOT_AT_EL1;
 }
 
 void pmu_measure_counters(struct pmu_report *report)
@@ -198,7 +209,7 @@ void pmu_measure_counters(struct pmu_report *report)
 		{ EVENT_INST_RETIRED, PMU_INSTRUCTIONS },
 		{ EVENT_SW_INCR, PMU_EXACT },
 	};
-	uint64_t pmcr = 0, implemented = 0;
+	uint64_t pmcr = 0, implemented = 0, filter = filter_here();
 
 	if (report->interface != PMU_ARM_V3) {
 		pmu_observe(report, PMU_CYCLE, 0, PMU_SYSREG_READ, PMU_PMCCNTR);
@@ -206,9 +217,9 @@ void pmu_measure_counters(struct pmu_report *report)
 	}
 	if (pmu_guarded(PMU_SYSREG_READ, PMU_PMCR, &pmcr) != 0 || pmu_guarded(PMU_SYSREG_READ, PMU_PMCEID0, &implemented) != 0)
 		return;
-	/* The cycle counter has a filter instead of an event number: 0, count everywhere. */
+	/* The cycle counter's register is a filter only: its event has no number. */
 	run(report, pmcr, &(struct pmu_recipe){ .kind = PMU_CYCLE, .width = 64, .expectation = PMU_NONZERO }, PMU_PMCCFILTR, PMU_PMCCNTR,
-	    CYCLE_BIT);
+	    CYCLE_BIT, filter);
 	for (uint32_t e = 0; e < sizeof events / sizeof *events; e++) {
 		if (!(implemented >> events[e].event & 1u))
 			continue;
@@ -216,7 +227,7 @@ void pmu_measure_counters(struct pmu_report *report)
 			run(report, pmcr,
 			    &(struct pmu_recipe){ .kind = PMU_GENERAL, .index = i, .event = events[e].event, .width = report->width,
 						  .expectation = events[e].expectation, .trigger = { PMU_PMSWINC, 1ull << i } },
-			    PMU_EVTYPER0 + i, PMU_EVCNTR0 + i, 1ull << i);
+			    PMU_EVTYPER0 + i, PMU_EVCNTR0 + i, 1ull << i, filter);
 	}
 }
 #endif

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from harness.config.document import Document, Location
 from harness.config.ids import cell_id
-from harness.config.models import Arch, Cell, GuestDefinition, HalSettings, Model
+from harness.config.models import Accel, Arch, Cell, GuestDefinition, HalSettings, Icount, Model
 from harness.config.schema import ID_PATTERN, PROBE_ONLY, MatrixFile
 
 MAX_COMBINATIONS = 100_000
@@ -76,8 +76,10 @@ def expand(file: MatrixFile, document: Document, guest_of: GuestOf) -> Matrix:
         if matching:
             excluded.append(Excluded(candidate.id, file.exclude[matching[0]].reason))
         else:
-            cells.append(_cell(candidate, settings))
-    cells += [_cell(candidate, _completed(candidate, document, guest_of)) for candidate in inclusions]
+            cells.append(_cell(candidate, settings, document))
+    cells += [
+        _cell(candidate, _completed(candidate, document, guest_of), document) for candidate in inclusions
+    ]
 
     for number, count in enumerate(hits):
         if count == 0:
@@ -172,7 +174,25 @@ def _completed(candidate: _Candidate, document: Document, guest_of: GuestOf) -> 
     return settings
 
 
-def _cell(candidate: _Candidate, settings: Mapping[str, Any]) -> Cell:
+def _refuse_impossible_icount(candidate: _Candidate, document: Document) -> None:
+    """Counting instructions is the emulator's, and it can do it for one CPU."""
+    settings, where = candidate.settings, candidate.where
+    if settings["icount"] != Icount.EXACT:
+        return
+    if settings["accel"] == Accel.KVM:
+        raise document.error(
+            where["accel"], "icount: exact needs the emulator, not kvm", remedy="set accel to tcg or auto"
+        )
+    if settings["smp"] != 1:
+        raise document.error(
+            where.get("smp", where["icount"]),
+            f"icount: exact runs one CPU, not {settings['smp']}",
+            remedy="set smp: 1",
+        )
+
+
+def _cell(candidate: _Candidate, settings: Mapping[str, Any], document: Document) -> Cell:
+    _refuse_impossible_icount(candidate, document)
     hal = HalSettings(**{key: value for key, value in settings.items() if key in _HAL_KEYS})
     plain = {key: value for key, value in settings.items() if key not in _HAL_KEYS and key != "guest"}
     guest = None if settings["guest"] == PROBE_ONLY else settings["guest"]

@@ -64,6 +64,20 @@ class Start(StrEnum):
     COLD = "cold"
 
 
+class Icount(StrEnum):
+    """What the guest's time follows: `none`, the host's clock; `exact`, the instructions that its one CPU has executed.
+
+    With `exact` the emulator's PMU counts instructions too, and the same code gives the same counts in every run.
+    """
+
+    NONE = "none"
+    EXACT = "exact"
+
+
+ICOUNT_SHIFT = 1
+"""With `icount: exact` an instruction takes 2 to the power of this nanoseconds of the guest's time (QEMU's `shift`)."""
+
+
 class HalSettings(Model):
     """Settings of the reference HAL for one cell; `defect` breaks it on purpose, by a name it knows."""
 
@@ -85,6 +99,7 @@ class Cell(Model):
     smp: int = Field(default=2, ge=1, le=256)
     memory_mib: int = Field(default=512, ge=64, le=1 << 20)
     start: Start = Start.CLONE
+    icount: Icount = Icount.NONE
     hal: HalSettings = HalSettings()
 
     @property

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
-from harness.config.models import Accel, Arch, Generation, Model, Start, WithoutPmu
+from harness.config.models import Accel, Arch, Generation, Icount, Model, Start, WithoutPmu
 
 ID_PATTERN = r"^[a-z0-9][a-z0-9+._-]{0,119}$"
 """Cell ids are folder names, arguments of pytest -k and words of a shell line."""
@@ -84,6 +84,7 @@ class Settings(TypedDict, total=False):
     smp: Smp
     memory_mib: MemoryMib
     start: Start
+    icount: Icount
     generation: Generation
     without_pmu: WithoutPmu
     defect: str | None
@@ -103,6 +104,7 @@ class Axes(TypedDict, total=False):
     smp: Annotated[tuple[Smp, ...], NonEmpty]
     memory_mib: Annotated[tuple[MemoryMib, ...], NonEmpty]
     start: Annotated[tuple[Start, ...], NonEmpty]
+    icount: Annotated[tuple[Icount, ...], NonEmpty]
     generation: Annotated[tuple[Generation, ...], NonEmpty]
     without_pmu: Annotated[tuple[WithoutPmu, ...], NonEmpty]
     defect: Annotated[tuple[str | None, ...], NonEmpty]

@@ -239,7 +239,8 @@ _CATALOGUE = (
     Clause("LIFE-5", "Whether held counters survive sleep, and a CPU that is added.", _R, BOTH, _SILENT),
     Clause(
         "VIRT-1",
-        "Where the PMU probe finds a PMU that counts, granted counters count on every CPU, stop, and are put back.",
+        "Where the PMU probe finds a PMU that counts, granted counters count on every CPU (to the instruction in a "
+        "cell with icount: exact), stop, and are put back.",
         _A,
         BOTH,
         f"{_ALLOCATE}, remarks: exclusive access to the counters; the PMU probe",

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from harness.config.load import load_guest
-from harness.config.models import Accel, Cell, GuestDefinition
+from harness.config.models import Accel, Cell, GuestDefinition, Icount
 from harness.contract.judgement import Judgement
 from harness.contract.outcomes import Outcome, Verdict
 from harness.contract.verdict import cell_verdict, realisation
@@ -28,7 +28,7 @@ from harness.errors import (
     InfrastructureError,
     UsageError,
 )
-from harness.probe.accelerator import AcceleratorChoice, choose_accelerator
+from harness.probe.accelerator import AcceleratorChoice, accelerator_for
 from harness.probe.models import ProbeAnswer
 from harness.probe.run import run_probe
 from harness.runs.folder import CONFIG
@@ -83,13 +83,14 @@ class CellRun:
     def probe(self) -> ProbeAnswer:
         """Decide the accelerator, and ask the PMU probe what this machine really has."""
         with self._incident_on_error(), self._phase("probe"):
-            self._choice = choose_accelerator(self.cell.accel, self.cell.arch, self.cell.machine)
+            self._choice = accelerator_for(self.cell)
             self._answer = run_probe(
                 self.cell.arch,
                 self._choice.accel,
                 self.cell.machine,
                 self.cpu_string(self._choice.accel),
                 smp=self.cell.smp,
+                icount=self.cell.icount is Icount.EXACT,
             )
         self._recorder.write(ProbeRecord(cell=self.cell.id, answer=self._answer))
         if self._definition is None:

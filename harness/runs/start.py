@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from harness.caching import cached, content_hash
-from harness.config.models import Accel, Cell, GuestDefinition, HalKind, Start
+from harness.config.models import Accel, Cell, GuestDefinition, HalKind, Icount, Start
 from harness.driver import deploy, protocol
 from harness.driver.build import DriverBuild
 from harness.driver.session import ClientSession
@@ -64,6 +64,7 @@ class GuestStarter:
             direct_boot=self.image.direct_boot,
             serial_log=Path("serial.log"),
             lane_device=definition.lane.device if definition.lane else None,
+            icount=cell.icount is Icount.EXACT,
         )
 
     @property

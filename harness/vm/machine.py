@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from harness.config.models import Accel, Arch, Model
+from harness.config.models import ICOUNT_SHIFT, Accel, Arch, Model
 from harness.errors import EXIT_USAGE
 
 #: A QEMU that a guest took over could still start no process and gain no privilege; libvirt switches on the
@@ -45,7 +45,8 @@ class Machine(Model):
     behind commas (`q35,smm=off`); paths are taken literally, whatever they contain. `disk_snapshot` throws
     all writes to the disk away with the machine. With `on_reboot="shutdown"` a guest that resets is a fault,
     and stays as it is to be looked at. `serial_log` belongs to the host's side: it does not change the machine.
-    `lane_device` is a second serial port, for a program in the guest that talks with the harness over it.
+    `lane_device` is a second serial port, for a program in the guest that talks with the harness over it. With `icount`
+    time follows the instructions executed (TCG with one CPU).
     """
 
     arch: Arch
@@ -69,6 +70,7 @@ class Machine(Model):
     lane_device: str | None = None
     ram_file: RamFile | None = None
     direct_boot: DirectBoot | None = None
+    icount: bool = False
 
     @field_validator("accel")
     @classmethod
@@ -128,7 +130,7 @@ def argv(machine: Machine, control: Control) -> list[str]:
         *("-nodefaults", "-no-user-config", "-display", "none"),
         *("-sandbox", SANDBOX),
         *("-machine", machine.machine + (",memory-backend=ram0" if machine.ram_file else "")),
-        *("-accel", "tcg,thread=multi" if machine.accel is Accel.TCG else str(machine.accel)),
+        *accelerator_arguments(machine.accel, icount=machine.icount),
         *("-cpu", machine.cpu),
         *("-smp", str(machine.smp)),
         *("-m", f"{machine.memory_mib}M"),
@@ -146,6 +148,17 @@ def argv(machine: Machine, control: Control) -> list[str]:
         *(argument for device in machine.devices for argument in ("-device", device)),
         *control.arguments,
     ]
+
+
+def accelerator_arguments(accel: Accel, *, icount: bool) -> list[str]:
+    """How the CPUs run; with `icount` an instruction takes 2 ns of the guest's time, and idling none of the host's.
+
+    Cycles are counted at 1 GHz of the guest's time, so an instruction makes two of them: the two events cannot be
+    mistaken for each other.
+    """
+    if icount:
+        return ["-accel", "tcg,thread=single", "-icount", f"shift={ICOUNT_SHIFT},sleep=off"]
+    return ["-accel", "tcg,thread=multi" if accel is Accel.TCG else str(accel)]
 
 
 def _ram(machine: Machine) -> list[str]:

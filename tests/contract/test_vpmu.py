@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.config.models import Generation
+from harness.config.models import Generation, Icount
+from harness.contract.exact import EXACT_LOOPS, judge_exact_counts
+from harness.contract.judgement import combine
 from harness.contract.presence import (
     judge_counting_everywhere,
     judge_no_false_counting,
@@ -25,7 +27,12 @@ def test_counters_count_on_every_cpu(
     counted = {cpu: pmc.count(cpu=cpu) for cpu in cpus}
     observe("request", first)
     observe("counters by CPU", {cpu: seen.model_dump(mode="json") for cpu, seen in counted.items()})
-    settle(judge_counting_everywhere(probe_answer, first, counted, privileged=guest.privileged))
+    judgements = [judge_counting_everywhere(probe_answer, first, counted, privileged=guest.privileged)]
+    if guest.cell.icount is Icount.EXACT:
+        loops = [pmc.count(loop) for loop in EXACT_LOOPS] if counted else []
+        observe("counters by loop", [seen.model_dump(mode="json") for seen in loops])
+        judgements.append(judge_exact_counts(probe_answer, first, loops, privileged=guest.privileged))
+    settle(combine(*judgements))
 
 
 @pytest.mark.clause("VIRT-2")

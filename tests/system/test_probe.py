@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from harness.config.models import Accel, Arch
+from harness.contract.exact import CYCLES_PER_INSTRUCTION, LOOP_INSTRUCTIONS
 from harness.errors import DeadlineExceeded, InfrastructureError, QemuError
 from harness.host.tools import host_arch
 from harness.probe import accelerator
@@ -39,6 +40,17 @@ def test_x86_tcg_has_no_pmu_whatever_is_asked_for(machine: str, cpu: str) -> Non
     assert answer.advertised["cpuid.0xa.eax"] == "0x0"
     assert answer.counters
     assert all(c.state is not CounterState.COUNTING and c.count == 0 for c in answer.counters)
+
+
+def test_instructions_counted_by_the_emulator_are_exact() -> None:
+    """The same numbers in every run: as many instructions for the loop as it has, and two cycles for each."""
+    first, second = (
+        run_probe(Arch.AARCH64, Accel.TCG, "virt", "neoverse-n1,pmu=on", icount=True) for _ in range(2)
+    )
+    assert first.counters == second.counters
+    (instructions,) = {c.count for c in first.counters if c.event == "instructions"}
+    assert 0 < instructions - LOOP_INSTRUCTIONS * first.counters[0].loop < 100
+    assert {c.count for c in first.counters if c.event == "cycles"} == {CYCLES_PER_INSTRUCTION * instructions}
 
 
 def test_a_fault_is_an_answer() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -48,11 +49,11 @@ CHANGES = {
 }
 
 
-def changed_sources(folder: Path, change: str) -> Path:
-    """A copy of the driver's sources with one change; each place is there exactly once."""
+def changed_sources(folder: Path, changes: Iterable[tuple[str, str, str]]) -> Path:
+    """A copy of the driver's sources with these changes; each place is there exactly once."""
     copy = folder / "guest_driver"
     shutil.copytree(driver_sources(), copy)
-    for name, old, new in CHANGES[change]:
+    for name, old, new in changes:
         text = (copy / name).read_text()
         assert text.count(old) == 1, f"{name} does not have this once: {old}"
         (copy / name).write_text(text.replace(old, new))
@@ -101,7 +102,7 @@ def test_a_wrong_driver_is_caught(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    copy = changed_sources(tmp_path, change)
+    copy = changed_sources(tmp_path, CHANGES[change])
     monkeypatch.setattr(build, "driver_sources", lambda: copy)
     judgement, _ = run(tmp_path)
     assert judgement.outcome is Outcome.FAIL, judgement

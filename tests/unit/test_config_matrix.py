@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from harness.config.ids import word
 from harness.config.load import load_matrix, matrix_json_schema
 from harness.config.matrix import Matrix
-from harness.config.models import Accel, Arch, Cell, Generation, HalSettings, Start, WithoutPmu
+from harness.config.models import Accel, Arch, Cell, Generation, HalSettings, Icount, Start, WithoutPmu
 from harness.config.schema import Axes, Include, Settings
+from harness.errors import ConfigError
 from harness.paths import project_root
 
 DEMO = project_root() / "ci" / "matrices" / "demo.yaml"
@@ -95,6 +96,7 @@ def test_demo_matrix_is_valid_for_editors() -> None:
 def test_aarch64_matrix() -> None:
     matrix = load_matrix(AARCH64)
     assert ids(matrix) == [
+        "embedded-arm64-exact",
         "embedded-arm64-pmu_off-exclusive-grant",
         "embedded-arm64-pmu_off-exclusive-refuse",
         "embedded-arm64-pmu_off-shared-grant",
@@ -104,6 +106,37 @@ def test_aarch64_matrix() -> None:
     ]
     assert {(cell.arch, cell.machine) for cell in matrix.cells} == {(Arch.AARCH64, "virt")}
     assert len(matrix.excluded) == 2
+    exact = matrix.cells[0]
+    assert (exact.icount, exact.smp, exact.accel, exact.pmu) == (Icount.EXACT, 1, Accel.TCG, True)
+
+
+def test_counting_instructions_is_named_in_ids_and_needs_one_emulated_cpu(load: Any) -> None:
+    matrix = load("defaults: {smp: 1}\naxes: {icount: [none, exact], pmu: [off]}\n")
+    assert ids(matrix) == ["embedded-icount_exact-pmu_off", "embedded-icount_none-pmu_off"]
+    assert [cell.icount for cell in matrix.cells] == [Icount.EXACT, Icount.NONE]
+    # An exclusion may take away what is impossible.
+    kept = load(
+        "axes: {icount: [none, exact], smp: [1, 2]}\n"
+        "exclude: [{when: {icount: exact, smp: 2}, reason: it cannot be}]\n"
+    )
+    assert len(kept.cells) == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        ("include:\n  - {icount: exact}\n", "m.yaml:4:14: icount: exact runs one CPU, not 2"),
+        ("axes:\n  icount: [exact]\n  smp: [1, 4]\n", "m.yaml:5:12: icount: exact runs one CPU, not 4"),
+        (
+            "defaults: {icount: exact, smp: 1}\naxes:\n  accel: [kvm]\n",
+            "m.yaml:5:11: icount: exact needs the emulator, not kvm",
+        ),
+    ],
+)
+def test_counting_instructions_on_an_impossible_machine(load: Any, body: str, complaint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(body)
+    assert complaint in str(caught.value), caught.value
 
 
 def test_path_and_hash_are_kept(load: Any, tmp_path: Path) -> None:

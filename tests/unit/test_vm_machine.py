@@ -92,6 +92,13 @@ def test_the_lane_is_a_second_serial_port() -> None:
     assert not any("lane" in argument for argument in argv(machine(), qmp_control(7)))
 
 
+def test_counting_instructions_replaces_the_threads() -> None:
+    arguments = argv(machine(smp=1, icount=True), qmp_control(7))
+    assert arguments[arguments.index("-accel") + 1] == "tcg,thread=single"
+    assert arguments[arguments.index("-icount") + 1] == "shift=1,sleep=off"
+    assert "-icount" not in argv(machine(), qmp_control(7))
+
+
 def test_an_undecided_accelerator_is_refused() -> None:
     with pytest.raises(ValidationError, match="must be decided"):
         machine(accel=Accel.AUTO)
