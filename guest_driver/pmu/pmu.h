@@ -99,6 +99,9 @@ uint32_t pmu_provoke(int write);
  */
 void pmu_measure(struct pmu_report *report, uint32_t loop);
 
+/* The known loop: ten instructions for each iteration (PMU_LOOP_INSTRUCTIONS). */
+void pmu_loop(uint32_t iterations);
+
 /* The words of the JSON answers; "?" for a value out of range. */
 const char *pmu_interface_name(uint32_t interface); /* none, intel-arch, amd, amd-v2, pmuv3 */
 const char *pmu_state_name(uint32_t state);         /* dead, counting, faulted */

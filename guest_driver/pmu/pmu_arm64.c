@@ -2,7 +2,7 @@
 /*
  * aarch64: PMUv3 (Arm ARM, "The Performance Monitors Extension"), through the register names that EL0 may be allowed to use, so that
  * the same code runs at EL1 (the probe, a Windows driver) and at EL0 (the driver in the embedded guest, where PMUSERENR_EL0 allows it).
- * Overflow interrupts (PMINTENSET_EL1, EL1 only) are not touched.
+ * Overflow interrupts (PMINTENSET_EL1, EL1 only) are the PMU probe's: nothing here enables them.
  *
  * Present means that PMCR_EL0 answers without a fault, and, above EL0, that ID_AA64DFR0_EL1.PMUVer says so too: QEMU answers PMCR_EL0
  * at EL1 even with pmu=off, and Linux hides PMUVer from EL0 (reads 0). CurrentEL is undefined at EL0, and reads 0 there in QEMU.
@@ -81,6 +81,9 @@ void pmu_raw(uint32_t op, uint32_t reg, uint64_t *value)
 	CASE(PMU_PMCCNTR, "pmccntr_el0");
 	CASE(PMU_PMCCFILTR, "pmccfiltr_el0");
 	CASE(PMU_PMOVSCLR, "pmovsclr_el0");
+	CASE(PMU_PMOVSSET, "pmovsset_el0");
+	CASE(PMU_PMINTENSET, "pmintenset_el1");
+	CASE(PMU_PMINTENCLR, "pmintenclr_el1");
 	case PMU_PMSWINC:
 		if (write)
 			WRITE("pmswinc_el0");

@@ -52,8 +52,7 @@ void pmu_observe(struct pmu_report *report, uint32_t kind, uint32_t index, uint3
 /* Work one counter as the recipe says and append the entry. */
 void pmu_run(struct pmu_report *report, const struct pmu_recipe *recipe);
 
-/* Supplied by each architecture: call pmu_run() for every counter; and the loop of PMU_LOOP_INSTRUCTIONS * iterations instructions. */
+/* Supplied by each architecture, beside what pmu.h names: call pmu_run() for every counter. */
 void pmu_measure_counters(struct pmu_report *report);
-void pmu_loop(uint32_t iterations);
 
 #endif

@@ -53,6 +53,13 @@ _CATALOGUE = (
         "the harness itself",
     ),
     Clause(
+        "PROBE-2",
+        "Where counters count for the PMU probe, an overflow of each interrupts it: enabled only, once, until cleared.",
+        _A,
+        BOTH,
+        "Arm Architecture Reference Manual, Performance Monitors: PMINTENSET_EL1, PMOVSSET_EL0, PMOVSCLR_EL0",
+    ),
+    Clause(
         "PRES-1",
         "Both routines can be resolved from the kernel.",
         _A,
@@ -272,7 +279,7 @@ _CATALOGUE = (
 CLAUSES: Mapping[str, Clause] = MappingProxyType({clause.id: clause for clause in _CATALOGUE})
 """All clauses by id, in the order of a report."""
 
-PROBE_SUITE = ("PROBE-1",)
+PROBE_SUITE = ("PROBE-1", "PROBE-2")
 
 # fmt: off
 SUITE: tuple[str, ...] = (

@@ -114,6 +114,8 @@ def run_probe(
         general_counters=raw.general,
         fixed_counters=raw.fixed,
         counters=raw.counter_models,
+        overflows=raw.overflow_models,
+        overflows_untried=raw.overflows_untried,
         advertised=raw.registers,
         elapsed_s=round(elapsed, 4),
         qemu_version=version,

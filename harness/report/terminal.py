@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.contract.outcomes import Outcome
+from harness.contract.overflow import judge_probe_overflow
 from harness.probe.models import CounterState, PmuVerdict, ProbeAnswer
 from harness.report import words
 from harness.report.findings import Finding, findings
@@ -106,6 +107,10 @@ def print_probe(answer: ProbeAnswer, reason: str, console: Console) -> None:
                 f" {counter.count:>14,} in {counter.loop:,} iterations",
             ),
             soft_wrap=True,
+        )
+    if answer.verdict is PmuVerdict.COUNTING:
+        console.print(
+            Text(one_line(f"overflow interrupts: {judge_probe_overflow(answer).reason}")), soft_wrap=True
         )
 
 

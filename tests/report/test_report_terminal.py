@@ -143,5 +143,6 @@ def test_a_probe_answer_in_words() -> None:
     assert text.startswith("counting: ")
     assert "KVM is not there" in text
     assert re.search(r"cycle +0x11 +counting +4,912,345 in 1,000,000 iterations", text)
+    assert "overflow interrupts: counted and overflowed are not the same: cycle" in text
     print_probe(probe_answer(cell, PmuVerdict.ABSENT), "", console)
     assert "absent: No PMU is advertised." in text_of(console)

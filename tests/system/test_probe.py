@@ -11,6 +11,8 @@ import pytest
 
 from harness.config.models import Accel, Arch
 from harness.contract.exact import CYCLES_PER_INSTRUCTION, LOOP_INSTRUCTIONS
+from harness.contract.outcomes import Outcome
+from harness.contract.overflow import judge_probe_overflow
 from harness.errors import DeadlineExceeded, InfrastructureError, QemuError
 from harness.host.tools import host_arch
 from harness.probe import accelerator
@@ -19,6 +21,7 @@ from harness.probe.models import Counter, CounterState, PmuVerdict, ProbeAnswer
 from harness.probe.run import run_probe
 
 UNDEFINED_OPCODE = "0x6"
+PMU_INTERRUPT = 23  # of QEMU's virt machine
 
 
 def probe(arch: Arch, machine: str, cpu: str, smp: int = 1) -> ProbeAnswer:
@@ -63,6 +66,28 @@ def test_a_fault_is_an_answer() -> None:
 def test_several_cpus() -> None:
     assert probe(Arch.X86_64, "q35", "max,pmu=on", smp=4).verdict is PmuVerdict.ABSENT
     assert probe(Arch.AARCH64, "virt", "cortex-a72,pmu=on", smp=4).verdict is PmuVerdict.COUNTING
+
+
+@pytest.mark.parametrize("gic", ["2", "3"])
+@pytest.mark.parametrize("cpu", ["max", "cortex-a72", "neoverse-n1"])
+@pytest.mark.parametrize("virtualization", ["on", "off"])
+def test_aarch64_overflows_interrupt(gic: str, cpu: str, virtualization: str) -> None:
+    """Each counter once, by the PMU's own interrupt, with its own status bit."""
+    machine = f"virt,gic-version={gic},virtualization={virtualization}"
+    answer = probe(Arch.AARCH64, machine, f"{cpu},pmu=on")
+    bits = {"cycle": 1 << 31, **{f"event{i}": 1 << i for i in range(6)}}
+    assert [(o.name, o.event) for o in answer.overflows] == [(c.name, c.event) for c in answer.counters]
+    assert [(o.interrupts, o.number, int(o.status, 16)) for o in answer.overflows] == [
+        (1, PMU_INTERRUPT, bits[o.name]) for o in answer.overflows
+    ]
+    assert judge_probe_overflow(answer).outcome is Outcome.PASS, answer.overflows
+
+
+def test_what_is_not_tried_is_said() -> None:
+    without = probe(Arch.AARCH64, "virt", "max,pmu=off")
+    assert (without.overflows, without.overflows_untried) == ((), "there is no PMU")
+    x86 = probe(Arch.X86_64, "q35", "max,pmu=on")
+    assert (x86.overflows, "interrupt controller" in x86.overflows_untried) == ((), True)
 
 
 @pytest.mark.parametrize("machine", ["virt", "virt,virtualization=on"])
