@@ -25,7 +25,7 @@ enum pmu_state { PMU_DEAD = 0, PMU_COUNTING = 1, PMU_FAULTED = 2 };
  * STARTED: it moved while enabled. IN_RANGE: by what the loop makes. STOPPED: it stands still when disabled. RESET: a written 0 is
  * read, and stays. RDPMC: the instruction RDPMC reads what the register shows (x86). OVERFLOW: the overflow status was set by a wrap
  * and cleared when told to (asked of a counting counter, where a status register exists and the bit was clear before). RESTORED: each
- * register read back as it was found.
+ * register read back as it was found. AT_REST: it was not enabled when it was found.
  */
 enum pmu_check {
 	PMU_CHECK_STARTED = 1,
@@ -35,8 +35,9 @@ enum pmu_check {
 	PMU_CHECK_RDPMC = 16,
 	PMU_CHECK_OVERFLOW = 32,
 	PMU_CHECK_RESTORED = 64,
+	PMU_CHECK_AT_REST = 128,
 };
-#define PMU_CHECKS 7u
+#define PMU_CHECKS 8u
 /* PMU_MSR_* take an x86 MSR number, PMU_RDPMC an RDPMC index, PMU_SYSREG_* an enum pmu_sysreg (ARM). */
 enum pmu_op { PMU_MSR_READ = 0, PMU_MSR_WRITE = 1, PMU_RDPMC = 2, PMU_SYSREG_READ = 3, PMU_SYSREG_WRITE = 4 };
 

@@ -183,6 +183,8 @@ static void run(struct pmu_report *report, uint64_t pmcr, struct pmu_recipe *rec
 	recipe->saved[2] = control;
 	recipe->saved[3] = value;
 	recipe->saved_count = 4;
+	recipe->enable = PMU_PMCNTENSET;
+	recipe->enable_bits = bit;
 	recipe->clear[0] = (struct pmu_write){ PMU_PMCNTENCLR, bit };
 	recipe->clear[1] = (struct pmu_write){ control, recipe->event | filter };
 	recipe->clear[2] = (struct pmu_write){ value, 0 };

@@ -35,6 +35,8 @@ struct pmu_recipe {
 	uint32_t status, status_clear; /* registers of the overflow status: to read, to clear bits in */
 	uint64_t status_bit;         /* of this counter; 0: there is no such register */
 	uint32_t saved[PMU_STEPS], saved_count;
+	uint32_t enable;             /* the one of these that enables this counter, */
+	uint64_t enable_bits;        /* by these bits */
 	struct pmu_write clear[PMU_STEPS], start[PMU_STEPS], stop[PMU_STEPS];
 	uint32_t clear_count, start_count, stop_count;
 };

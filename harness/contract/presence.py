@@ -71,6 +71,25 @@ def judge_counting_everywhere(
     return passed(f"all {len(alive)} counts of the PMU probe are there on each of {len(counted)} CPUs")
 
 
+def judge_left_at_rest(before: Mapping[int, Counted], after: Mapping[int, Counted]) -> Judgement:
+    """VIRT-1's last look, by CPU: what was not enabled before the test driver counted is not enabled after the free.
+
+    What stands enabled in both looks is somebody else's, such as a watchdog's.
+    """
+    if all(counter.checks.at_rest is None for seen in after.values() for counter in seen.counters):
+        return skipped("no counter could be asked whether it was enabled")
+    left = [
+        f"on CPU {cpu} these were left enabled: {', '.join(names)}"
+        for cpu, seen in after.items()
+        if (names := sorted(_enabled(seen) - _enabled(before[cpu])))
+    ]
+    return failed("VIRT-1", "; ".join(left)) if left else passed("no counter was left enabled")
+
+
+def _enabled(seen: Counted) -> set[str]:
+    return {_measured(counter) for counter in seen.counters if counter.checks.at_rest is False}
+
+
 def _failed_checks(seen: Counted, alive: Iterable[str]) -> dict[str, list[str]]:
     """The counters among those `alive` in the probe that fail a check in the guest, by check."""
     found: dict[str, list[str]] = {}

@@ -31,7 +31,7 @@ class CounterChecks(BaseModel):
     `started`: it moved while enabled; `in_range`: by what the loop makes; `stopped`: it stands still when disabled;
     `reset`: a written 0 is read, and stays; `rdpmc`: the instruction RDPMC reads what the register shows (x86);
     `overflow`: the overflow status is set by a wrap and cleared when told to; `restored`: each register read back as
-    it was found.
+    it was found; `at_rest`: it was not enabled when it was found.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +43,7 @@ class CounterChecks(BaseModel):
     rdpmc: bool | None = None
     overflow: bool | None = None
     restored: bool | None = None
+    at_rest: bool | None = None
 
 
 class Counter(BaseModel):

@@ -10,9 +10,9 @@ import pytest
 
 from harness.config.load import load_guest
 from harness.config.models import Accel, Arch, Cell
-from harness.contract.judgement import Judgement
+from harness.contract.judgement import Judgement, combine
 from harness.contract.outcomes import Outcome
-from harness.contract.presence import judge_counting_everywhere
+from harness.contract.presence import judge_counting_everywhere, judge_left_at_rest
 from harness.contract.verdict import realisation
 from harness.driver import build
 from harness.paths import driver_sources
@@ -39,6 +39,14 @@ CHANGES = {
     "left running, and one software event too many": [
         (ARM, "recipe->stop_count = 1;", "recipe->stop_count = 0;"),
         (CORE, "i < PMU_SOFTWARE_WRITES;", "i <= PMU_SOFTWARE_WRITES;"),
+    ],
+    "started again": [
+        (
+            CORE,
+            "	restore(report, counter, recipe, saved, done);\n",
+            "	restore(report, counter, recipe, saved, done);\n"
+            "	write_all(report, counter, recipe, recipe->start, recipe->start_count);\n",
+        )
     ],
     "CPU 0 only": [
         (ARM, RUN, f"extern int on_cpu_0;\nint on_cpu_0;\n\n{RUN}"),
@@ -76,7 +84,11 @@ def run(folder: Path) -> tuple[Judgement, Grant]:
         with guest.open() as device:
             first = device.allocate()
             counted = {cpu: device.count(cpu=cpu) for cpu in range(CELL.smp)}
-        return judge_counting_everywhere(ask_probe("on"), first, counted, privileged=guest.privileged), grant
+            device.free(first.handle)
+            assert device.allocate().succeeded
+            last = {cpu: device.count(cpu=cpu) for cpu in range(CELL.smp)}
+        judgement = judge_counting_everywhere(ask_probe("on"), first, counted, privileged=guest.privileged)
+        return combine(judgement, judge_left_at_rest(counted, last)), grant
 
 
 @pytest.mark.parametrize(
@@ -91,6 +103,14 @@ def run(folder: Path) -> tuple[Judgement, Grant]:
                 for what in ("stopped of cycle", "restored of cycle", "in_range of event0 (sw-incr)")
             ),
             ("started of",),
+        ),
+        (
+            "started again",
+            tuple(
+                f"on CPU {cpu} these were left enabled: cycle (cycles), event0 (cycles), event1"
+                for cpu in (0, 1)
+            ),
+            ("of", "count:"),
         ),
         ("CPU 0 only", ("on CPU 1 these do not count", "sw-incr"), ("on CPU 0",)),
     ],

@@ -322,6 +322,31 @@ def test_counting_on_another_cpu_proves_nothing() -> None:
         p.judge_counting_everywhere(ARM, GRANTED, {}, privileged=True)
 
 
+def rest(*enabled: bool | None) -> dict[int, Counters]:
+    """Two CPUs; the counters of the second one were found enabled or not."""
+    checks = [CounterChecks(at_rest=None if one is None else not one) for one in enabled]
+    still = [Seen(f"gp{n}", "counting", checks=CounterChecks(at_rest=True)) for n in range(len(enabled))]
+    seen = [Seen(f"gp{n}", "counting", checks=check) for n, check in enumerate(checks)]
+    return {0: Counters(still if None not in enabled else seen), 1: Counters(seen, cpu=1)}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "outcome", "words"),
+    [
+        (rest(False, False), rest(False, False), PASS, "no counter was left enabled"),
+        (rest(True, False), rest(True, False), PASS, ""),  # somebody else's
+        (rest(True, False), rest(False, False), PASS, ""),
+        (rest(False, False), rest(False, True), FAIL, "on CPU 1 these were left enabled: gp1 (cycles)"),
+        (rest(True, False), rest(True, True), FAIL, "on CPU 1 these were left enabled: gp1 (cycles)"),
+        (rest(None, None), rest(None, None), SKIP, "no counter could be asked"),
+    ],
+)
+def test_counters_are_at_rest_after_the_free(
+    before: dict[int, Counters], after: dict[int, Counters], outcome: Outcome, words: str
+) -> None:
+    check(p.judge_left_at_rest(before, after), outcome, words)
+
+
 INTEL = probe(PmuVerdict.COUNTING, cpuid_0xa_eax="0x7300404", cpuid_0xa_edx="0x603")
 
 
