@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import socket
-from contextlib import ExitStack
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -17,7 +18,15 @@ from harness.vm.overlay import fd_path, nameless_copy, nameless_overlay
 from harness.vm.phases import OnPhase, Phases
 from harness.vm.process import QemuProcess, tail
 from harness.vm.qmp import CLOSED, COMMAND_S, Qmp, QmpEvent
-from harness.vm.state import Mechanism, SavedState, load_snapshot, load_stream
+from harness.vm.state import (
+    Mechanism,
+    SavedState,
+    copy_sparse,
+    load_snapshot,
+    load_stream,
+    save_snapshot,
+    whole_ram,
+)
 
 E = TypeVar("E", bound=HalpmcError)
 
@@ -62,6 +71,8 @@ class Vm:
         self._fault: QmpEvent | None = None
         self._stopped = False
         self._pausing = False
+        self._expected: frozenset[str] = frozenset()
+        self._overlay: int | None = None
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -86,7 +97,9 @@ class Vm:
             fds = [inherited.enter_context(theirs).fileno()]
             self._qmp = Qmp(ours, on_event=self._on_event, log=self.folder / "qmp-events.jsonl")
             overlay = self._open_overlay(inherited)
-            fds += [overlay] if overlay is not None else []
+            if overlay is not None:
+                fds.append(overlay)
+                self._overlay = os.dup(overlay)
             lane = None
             if self.machine.lane_device is not None:
                 self._lane, theirs = socket.socketpair()
@@ -146,6 +159,9 @@ class Vm:
                 self._qmp.close()
             if self._lane is not None:
                 self._lane.close()
+            if self._overlay is not None:
+                os.close(self._overlay)
+                self._overlay = None
 
     def _ask_to_quit(self) -> bool:
         try:
@@ -174,6 +190,8 @@ class Vm:
             self._fault = event
 
     def _judge(self, event: QmpEvent) -> HalpmcError | None:
+        if event.name in self._expected:
+            return None
         return fault(event, reboots=self.machine.on_reboot == "reset")
 
     def check(self) -> None:
@@ -194,6 +212,33 @@ class Vm:
     def execute(self, command: str, *, timeout_s: float = COMMAND_S, **arguments: Any) -> Any:
         """Run a QMP command. Raises QemuError, DeadlineExceeded."""
         return self.qmp.execute(command, timeout_s=timeout_s, **arguments)
+
+    @contextmanager
+    def expecting(self, *events: str) -> Generator[None, None, None]:
+        """These events are wanted here, and no fault: SUSPEND, or RESET, from which the guest comes back."""
+        self._expected = frozenset(events)
+        if "RESET" in events:
+            self.execute("set-action", reboot="reset")
+        try:
+            yield
+        finally:
+            if "RESET" in events and not self.qmp.lost:
+                self.execute("set-action", reboot=self.machine.on_reboot)
+            self._expected = frozenset()
+
+    def save(self, path: Path) -> SavedState:
+        """Pause the machine and put its state, with its RAM and what it wrote to its disk, into a new file.
+
+        Another `Vm` of the same machine goes on from there. Raises QemuError with QEMU's words where it cannot save.
+        """
+        if self._overlay is None:
+            raise QemuError("the machine has no disk that could hold its state")
+        self.pause()
+        whole_ram(self.qmp)
+        save_snapshot(self.qmp)
+        with path.open("xb") as file:
+            copy_sparse(Path(fd_path(self._overlay)), file.fileno())
+        return SavedState(Mechanism.SNAPSHOT, path, None)
 
     def pause(self) -> None:
         """Stop the CPUs on purpose; `check` accepts it."""
