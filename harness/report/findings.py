@@ -15,7 +15,8 @@ from harness.report.summary import CellSummary, Summary, shortage
 class Finding:
     """One cause, and the cells and clauses it was seen in.
 
-    `kind` is fail, crash (a guest stopped where no page says what must happen), infrastructure, guest, error, unknown, record, or retried: went wrong once and right the next time.
+    `kind` is fail, crash (a guest stopped where no page says what must happen), infrastructure, guest, error, unknown,
+    record, or retried: went wrong once and right the next time.
     """
 
     kind: str
@@ -25,7 +26,7 @@ class Finding:
 
 
 def findings(summary: Summary) -> list[Finding]:
-    """All findings of a run, the most serious first. Empty exactly when nothing went wrong and nothing stopped a guest."""
+    """All findings of a run, the most serious first. Empty when nothing went wrong, and nothing stopped a guest."""
     return [
         *_violations(summary),
         *_crashes(summary),

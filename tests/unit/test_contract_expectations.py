@@ -314,7 +314,14 @@ ARM = ABSENT.model_copy(
         (ARM, GRANTED, [counters()], True, FAIL, "gp0 (cycles), gp1 (cycles)"),
         (ARM, GRANTED, [counters("faulted", "faulted")], False, SKIP, "without the privilege"),
         (ARM, REFUSED, [], True, SKIP, "nothing was granted"),
-        (ABSENT, GRANTED, [counters("counting")], True, SKIP, "no PMU here that counts"),
+        (
+            ABSENT,
+            GRANTED,
+            [counters("counting")],
+            True,
+            SKIP,
+            "no counter must count here: the PMU probe found no PMU",
+        ),
     ],
 )
 def test_counters_count_everywhere(

@@ -73,8 +73,6 @@ def counter(name: str, state: CounterState) -> Counter:
         count=0,
         loop=1,
         fault=None,
-        rdpmc=None,
-        checks=CounterChecks(),
     )
 
 
