@@ -16,6 +16,7 @@ from harness.guest.ssh import SshTransport
 from harness.guest.transport import ExecResult, LineChannel
 from harness.runs.guest import Guest
 from harness.runs.start import GuestStarter
+from harness.vm.template import save_running
 
 COMMAND_S = 60.0
 REBOOT_S = 120.0
@@ -61,15 +62,15 @@ class Lifetime:
     def restored(self) -> Generator[Guest, None, None]:
         """The guest in a second VM that goes on from where the first one is now, after the first one is gone.
 
-        Raises NotHere with QEMU's words where it cannot save the machine.
+        Raises NotHere where the machine cannot be saved.
         """
         vm, folder = self.guest.vm, self.guest.vm.folder / "restored"
         folder.mkdir()
         saved = folder / SAVED
         try:
-            state = vm.save(saved)
+            state = save_running(vm, saved)
         except QemuError as error:
-            raise NotHere(f"QEMU cannot save this machine: {error.message}") from None
+            raise NotHere(f"this machine cannot be saved: {error.message}") from None
         vm.close()
         try:
             with (

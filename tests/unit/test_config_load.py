@@ -13,7 +13,9 @@ from harness.config.models import Arch
 from harness.errors import EXIT_USAGE, ConfigError, UsageError
 
 HEAD = "schema: 1\nname: t\n"
-KEYS = "accel, arch, cpu, defect, generation, guest, machine, max_cpus, memory_mib, pmu, smp, start, without_pmu"
+KEYS = (
+    "accel, arch, cpu, defect, generation, guest, machine, max_cpus, memory_mib, pmu, smp, start, without_pmu"
+)
 GUEST = """\
 name: embedded
 title: Debian with Wine
