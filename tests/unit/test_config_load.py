@@ -181,7 +181,7 @@ MEANING = {
     ),
     "room for fewer CPUs than there are": (
         HEAD + "include: [{smp: 4, max_cpus: 2}]\n",
-        "3:19: max_cpus: 2 is less than smp: 4",
+        "3:30: max_cpus: 2 is less than smp: 4",
     ),
     "too many combinations": (
         HEAD + f"axes: {{smp: {list(range(1, 257))}, memory_mib: {list(range(64, 600))}}}\n",
