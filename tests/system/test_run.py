@@ -105,7 +105,8 @@ def test_a_cell_is_replayed_from_its_folder(
 ) -> None:
     """With the same settings, of which the defect is one; only the test that is asked for, and the plan says so."""
     matrix = write_matrix(
-        "include:\n  - {id: broken, guest: embedded, cpu: Nehalem, pmu: off, suite: [basic], defect: double-free-accepted}\n"
+        "include:\n  - {id: broken, guest: embedded, cpu: Nehalem, pmu: off, suite: [basic],"
+        " defect: double-free-accepted}\n"
     )
     assert run_matrix(matrix)[0] == 1
     (folder,) = (tmp_path / "runs").iterdir()
