@@ -78,6 +78,18 @@ ICOUNT_SHIFT = 1
 """With `icount: exact` an instruction takes 2 to the power of this nanoseconds of the guest's time (QEMU's `shift`)."""
 
 
+class SuitePart(StrEnum):
+    """A part of the contract's suite, by what its clauses cost and do to a guest.
+
+    `basic` asks and leaves everything as it was; `crash` has the clauses that may stop the guest's kernel, a throw-away
+    guest for each; `lifetime` those that reboot, save, put to sleep or enlarge a machine of their own.
+    """
+
+    BASIC = "basic"
+    CRASH = "crash"
+    LIFETIME = "lifetime"
+
+
 class Firmware(StrEnum):
     """What starts the machine: `uefi` is OVMF or AAVMF; `secure-boot` the same with Microsoft's keys enrolled.
 
@@ -109,7 +121,10 @@ class HalSettings(Model):
 
 
 class Cell(Model):
-    """One VM configuration. `guest` names a guest definition; None is a cell that only runs the PMU probe."""
+    """One VM configuration. `guest` names a guest definition; None is a cell that only runs the PMU probe.
+
+    `suite` names the parts of the suite that run in it; `max_cpus` leaves room for CPUs that are added later.
+    """
 
     id: str
     guest: str | None = "embedded"
@@ -122,6 +137,8 @@ class Cell(Model):
     memory_mib: int = Field(default=512, ge=64, le=1 << 20)
     start: Start = Start.CLONE
     icount: Icount = Icount.NONE
+    suite: tuple[SuitePart, ...] = tuple(SuitePart)
+    max_cpus: int | None = Field(default=None, ge=1, le=256)
     hal: HalSettings = HalSettings()
 
     @property
@@ -153,6 +170,20 @@ class GuestTimeouts(Model):
     banner_s: Seconds = 90.0
     login_s: Seconds = 60.0
     client_s: Seconds = 60.0
+
+
+class GuestPower(Model):
+    """Commands of the guest's shell about the machine's power and CPUs; None where nobody knows one.
+
+    `sleep_states` prints what sleep there is: S3 where `deep_sleep` stands in it, and then `sleep` begins it. `online`
+    takes a CPU that was added into use; its number stands for {cpu}. None: the guest does that by itself.
+    """
+
+    reboot: str = "shutdown /r /f /t 0"
+    sleep_states: str | None = None
+    deep_sleep: str = ""
+    sleep: str | None = None
+    online: str | None = None
 
 
 class CrashFiles(Model):
@@ -195,6 +226,7 @@ class GuestDefinition(Model):
     clock_can_be_set: bool = True
     drop_folder: str = r"C:\halpmc"
     service_group: str = "halpmc"
+    power: GuestPower = GuestPower()
     crash: CrashFiles = CrashFiles()
     timeouts: GuestTimeouts = GuestTimeouts()
 

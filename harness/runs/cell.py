@@ -125,6 +125,11 @@ class CellRun:
         with self._fresh(self._boot(), test) as guest:
             yield guest
 
+    @property
+    def starter(self) -> GuestStarter:
+        """Starts guests of this cell. Raises what preparing them raised."""
+        return self._boot()
+
     @contextmanager
     def _fresh(self, starter: GuestStarter, test: str) -> Generator[Guest, None, None]:
         folder = self.folder / "tests" / file_name(test)

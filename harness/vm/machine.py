@@ -53,6 +53,7 @@ class Machine(Model):
     behind commas (`q35,smm=off`); paths are taken literally, whatever they contain. `disk_snapshot` throws
     all writes to the disk away with the machine. With `on_reboot="shutdown"` a guest that resets is a fault,
     and stays as it is to be looked at. `serial_log` belongs to the host's side: it does not change the machine.
+    With `max_cpus` CPUs can be added while it runs, where the machine type can do that.
     `lane_device` is a second serial port, for a program in the guest that talks with the harness over it.
     `disk_device` may also be `ahci` or `nvme`, which Windows Setup has drivers for. What the firmware writes goes where
     the disk's writes go: away with the machine, or into its file of variables. `boot="medium-once"` boots the first of
@@ -65,6 +66,7 @@ class Machine(Model):
     machine: str
     cpu: str
     smp: int = Field(default=1, ge=1)
+    max_cpus: int | None = Field(default=None, ge=1)
     memory_mib: int = Field(default=512, ge=1)
     disk: Path | None = None
     disk_format: Literal["qcow2", "raw"] = "qcow2"
@@ -157,7 +159,7 @@ def argv(machine: Machine, control: Control) -> list[str]:
         *("-machine", _machine(machine)),
         *accelerator_arguments(machine.accel, icount=machine.icount),
         *("-cpu", machine.cpu),
-        *("-smp", str(machine.smp)),
+        *("-smp", f"{machine.smp},maxcpus={machine.max_cpus}" if machine.max_cpus else str(machine.smp)),
         *("-m", f"{machine.memory_mib}M"),
         *_ram(machine),
         *("-rtc", f"base={machine.rtc_base}"),

@@ -9,10 +9,12 @@ import pytest
 
 from harness.config.models import Generation
 from harness.contract.expectations import skip_unless_granted
-from harness.contract.judgement import Judgement, skip_other_generation
+from harness.contract.expected import CellFacts, Expected, expect_clause
+from harness.contract.judgement import Judgement, skipped
 from harness.contract.observations import Call
 from harness.driver.deploy import SERVICES
 from harness.driver.device import Device
+from harness.probe.models import ProbeAnswer
 from harness.runs.guest import Guest
 
 Settle = Callable[[Judgement], None]
@@ -20,14 +22,20 @@ Observe = Callable[[str, Any], None]
 
 
 @pytest.fixture
-def generation(guest: Guest, request: pytest.FixtureRequest, settle: Settle) -> Generation:
+def facts(guest: Guest, probe_answer: ProbeAnswer) -> CellFacts:
+    """What is known of this cell: expectations are computed from it."""
+    return guest.known(probe_answer)
+
+
+@pytest.fixture
+def generation(facts: CellFacts, request: pytest.FixtureRequest, settle: Settle) -> Generation:
     """The generation of the contract that this guest has; skips clauses of the other one with that reason."""
     for mark in request.node.iter_markers("clause"):
         for name in mark.args:
-            other = skip_other_generation(name, guest.generation)
-            if other is not None:
-                settle(other)
-    return guest.generation
+            expectation = expect_clause(name, facts)
+            if expectation.expected is Expected.SKIPPED:
+                settle(skipped(expectation.because))
+    return facts.generation
 
 
 @pytest.fixture

@@ -169,7 +169,7 @@ def test_the_host_hears_of_a_panic(clone: tuple[Vm, SshTransport]) -> None:
 def test_a_cell_whose_pmu_counts_is_usable(
     write_matrix: Callable[[str], Path], run_matrix: Callable[..., tuple[int, Summary, str]]
 ) -> None:
-    settings = f"guest: embedded-arm64, accel: tcg, cpu: {CPU}, pmu: on, memory_mib: 768, start: cold"
+    settings = f"guest: embedded-arm64, accel: tcg, cpu: {CPU}, pmu: on, memory_mib: 768, start: cold, suite: [basic]"
     code, summary, output = run_matrix(write_matrix(f"include: [{{id: a, {settings}}}]\n"))
     (cell,) = summary.cells
     assert (code, cell.verdict, cell.realised) == (0, "usable", True), output

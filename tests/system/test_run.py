@@ -17,7 +17,7 @@ from tests.system.conftest import HALPMC
 RunMatrix = Callable[..., tuple[int, Summary, str]]
 WriteMatrix = Callable[[str], Path]
 
-EMBEDDED = "include:\n  - {id: embedded, guest: embedded, cpu: Nehalem, pmu: off}\n"
+EMBEDDED = "include:\n  - {id: embedded, guest: embedded, cpu: Nehalem, pmu: off, suite: [basic]}\n"
 
 
 def failing(summary: Summary, cell_id: str) -> set[str]:
@@ -37,7 +37,7 @@ def test_a_broken_hal_turns_the_right_clauses_red(
     defect: str, expected: set[str], write_matrix: WriteMatrix, run_matrix: RunMatrix
 ) -> None:
     matrix = write_matrix(
-        f"include:\n  - {{id: broken, guest: embedded, cpu: Nehalem, pmu: off, defect: {defect}}}\n"
+        f"include:\n  - {{id: broken, guest: embedded, cpu: Nehalem, pmu: off, suite: [basic], defect: {defect}}}\n"
     )
     code, summary, output = run_matrix(matrix)
     assert code == 1, output
@@ -105,7 +105,8 @@ def test_a_cell_is_replayed_from_its_folder(
 ) -> None:
     """With the same settings, of which the defect is one; only the test that is asked for, and the plan says so."""
     matrix = write_matrix(
-        "include:\n  - {id: broken, guest: embedded, cpu: Nehalem, pmu: off, defect: double-free-accepted}\n"
+        "include:\n  - {id: broken, guest: embedded, cpu: Nehalem, pmu: off, suite: [basic],"
+        " defect: double-free-accepted}\n"
     )
     assert run_matrix(matrix)[0] == 1
     (folder,) = (tmp_path / "runs").iterdir()
