@@ -108,13 +108,20 @@ def replay(
         list[str] | None,
         typer.Option(help="only the tests with this in their name, as pytest's -k (repeatable)"),
     ] = None,
+    sequence: Annotated[
+        str | None, typer.Option(help="only this sequence of calls, once, as a failure of MODEL-1 names it")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="with --sequence: print the calls as JSON")] = False,
     runs_dir: Annotated[Path, typer.Option(help="where the run makes its folder")] = Path("runs"),
 ) -> None:
     """Run a cell again from the folder that it left behind: same configuration, same kind of start."""
+    from harness.commands.sequence import replay_sequence
     from harness.runs.replay import replay_matrix
     from harness.runs.suite import suite_command
 
-    replay_matrix(cell_dir)  # its mistakes in one line, before pytest starts
+    matrix = replay_matrix(cell_dir)  # its mistakes in one line, before pytest starts
+    if sequence is not None:
+        raise typer.Exit(replay_sequence(matrix.cells[0], sequence, as_json=as_json))
     command = suite_command(
         f"--halpmc-replay={cell_dir.absolute()}", f"--halpmc-runs-dir={runs_dir.absolute()}"
     )

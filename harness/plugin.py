@@ -26,11 +26,15 @@ if TYPE_CHECKING:
     from harness.report.summary import Summary
     from harness.runs.cell import CellRun
     from harness.runs.guest import Guest
+    from harness.runs.plan import SearchPlan
     from harness.runs.session import RunSession
 
+#: Settings: what stands for their value in the help, and what they are.
 OPTIONS = {
-    "matrix": "matrix file whose cells the tests run in",
-    "runs_dir": "folder in which a run makes its own folder (default: runs)",
+    "matrix": ("PATH", "matrix file whose cells the tests run in"),
+    "runs_dir": ("PATH", "folder in which a run makes its own folder (default: runs)"),
+    "sequences": ("N", "random sequences of calls in each cell (default: 100)"),
+    "seed": ("N", "what they are drawn from (default: a number of the cell's own, the same in each run)"),
 }
 PLUGIN_NAME = "halpmc-run"
 
@@ -38,11 +42,11 @@ PLUGIN_NAME = "halpmc-run"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """One group; every option has an environment variable and an ini twin (command line > environment > ini)."""
     group = parser.getgroup("halpmc", "hardware performance counters in Windows VMs")
-    for name, text in OPTIONS.items():
+    for name, (value, text) in OPTIONS.items():
         variable = f"HALPMC_{name.upper()}"
         group.addoption(
             f"--halpmc-{name.replace('_', '-')}",
-            metavar="PATH",
+            metavar=value,
             dest=f"halpmc_{name}",
             help=f"{text} [environment: {variable}, ini: halpmc_{name}]",
         )
@@ -79,6 +83,12 @@ def _setting(config: pytest.Config, name: str) -> tuple[str | None, str]:
         if value:
             return str(value), origin
     return None, "default"
+
+
+def _search_plan(config: pytest.Config, cell_id: str) -> SearchPlan:
+    from harness.runs.plan import SearchPlan
+
+    return SearchPlan.of(cell_id, _setting(config, "sequences")[0], _setting(config, "seed")[0])
 
 
 @dataclass
@@ -122,6 +132,7 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         matrix = replay_matrix(Path(replayed)) if replayed else load_matrix(Path(str(matrix_path)))
         cells = select_cells(matrix, config.getoption("halpmc_cell"))
+        _search_plan(config, "")
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
     plugin = CellPlugin(
@@ -302,6 +313,12 @@ def fresh_guest(
     """A guest for this test alone, always: for what may leave it broken."""
     with cell_run.fresh_guest(_test_name(request.node)) as running:
         yield running
+
+
+@pytest.fixture
+def search_plan(cell: Cell, pytestconfig: pytest.Config) -> SearchPlan:
+    """How many random sequences of calls this cell gets, and their seed."""
+    return _search_plan(pytestconfig, cell.id)
 
 
 def _test_name(item: pytest.Item) -> str:

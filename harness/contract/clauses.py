@@ -260,6 +260,13 @@ _CATALOGUE = (
     ),
     Clause("VIRT-4", "A PMU that is advertised but dead is reported as such.", _R, BOTH, "the PMU probe"),
     Clause(
+        "MODEL-1",
+        "Every call in any sequence of calls by several callers gets an answer that the contract's model allows.",
+        _A,
+        BOTH,
+        f"{_ALLOCATE} and {_FREE}, as the other clauses have them; the model follows what no page says",
+    ),
+    Clause(
         "CONT-1",
         "What a request gives while an ETW session holds the counters.",
         _R,
@@ -281,6 +288,7 @@ SUITE: tuple[str, ...] = (
     "SHARE-2", "SHARE-3", "SHARE-6",
     "FREE-1", "FREE-2", "FREE-3", "FREE-5", "FREE-6",
     "IRQL-1", "LIFE-1", "LIFE-2", "VIRT-1", "VIRT-2", "VIRT-3",
+    "MODEL-1",
 )
 """The clauses that tests/contract covers, in order; those of the other generation are recorded as skipped."""
 # fmt: on

@@ -137,8 +137,8 @@ class CellRun:
                 self._note(error)
                 raise
             self._clones.append(time.monotonic() - started)
-            self._current = guest
-            stack.callback(self._forget_current)
+            stack.callback(self._look_at, self._current)
+            self._look_at(guest)
             yield guest
 
     def _start(self, stack: ExitStack, starter: GuestStarter, folder: Path) -> Guest:
@@ -149,8 +149,8 @@ class CellRun:
             self._note(error, retried=True)
         return stack.enter_context(starter.start(folder))
 
-    def _forget_current(self) -> None:
-        self._current = None
+    def _look_at(self, guest: Guest | None) -> None:
+        self._current = guest
 
     def examine(self, test: str, error: BaseException) -> None:
         """Collect evidence of the running guest when `error`, which ended a test, is a fault and no judgement."""

@@ -1,0 +1,241 @@
+"""The model-based search: random sequences against guest and model, and the shortest one that they disagree about."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
+from hypothesis.configuration import set_hypothesis_home_dir
+from hypothesis.errors import Flaky
+
+from harness.contract.judgement import Judgement, failed, passed
+from harness.contract.model import ContractModel, TraceLine, trace_sequence
+from harness.contract.observations import Call
+from harness.contract.sequence import Start, Step, format_sequence
+from harness.deadlines import Deadline
+from harness.driver.device import Device
+from harness.driver.sequences import run_sequence
+from harness.errors import DriverError, GuestError, HalpmcError
+from harness.runs.drafts import sequences
+from harness.runs.guest import Guest
+from harness.runs.plan import SearchPlan
+
+#: The budget of a search in seconds: for itself, and for each sequence.
+BUDGET_S, BUDGET_EACH_S = 60.0, 0.25
+#: What shrinking a failure may take, in seconds.
+SHRINK_S = 60.0
+
+#: So many are drawn at most for each different one that is run.
+DRAWN = 10
+
+Trace = list[TraceLine]
+FreshGuest = Callable[[], AbstractContextManager[Guest]]
+
+
+class SequenceRunner:
+    """Runs sequences in a guest; takes a fresh one after a sequence that left its guest other than it was."""
+
+    def __init__(self, fresh: FreshGuest) -> None:
+        self._fresh = fresh
+        self._stack = ExitStack()
+        self._guest: Guest | None = None
+        self._watcher: Device | None = None
+        self.plain_granted = False
+        self.guests = 0
+
+    def __enter__(self) -> SequenceRunner:
+        self._renew()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def guest(self) -> Guest:
+        """The guest that is running."""
+        assert self._guest is not None, "inside the context"  # noqa: S101 - a mistake of ours
+        return self._guest
+
+    def renew(self) -> None:
+        """Go on in a fresh guest."""
+        self._stack.close()
+        self._renew()
+
+    def check_clean(self) -> None:
+        """Raises GuestError when a driver still holds something."""
+        left = self.guest.left_over()
+        if left:
+            raise GuestError(f"after the sequences {left}")
+
+    def _renew(self) -> None:
+        self._guest = self._stack.enter_context(self._fresh())
+        device = self._stack.enter_context(self._guest.open())
+        first = device.allocate()
+        if first.succeeded:
+            device.free(first.handle)
+        self._watcher = device
+        self.plain_granted = first.succeeded
+        self.guests += 1
+
+    def run(self, steps: Sequence[Step]) -> tuple[Trace, list[Call]]:
+        """The trace of one sequence, up to its first wrong answer, and its calls."""
+        assert self._watcher is not None, "inside the context"  # noqa: S101 - a mistake of ours
+        outcome = run_sequence(self.guest.session, self._watcher.number, steps)
+        model = ContractModel(self.guest.generation, self.plain_granted, min(self.guest.facts.cpus, 64))
+        lines = trace_sequence(model, tuple(steps), outcome.seen, outcome.after)
+        if outcome.after.succeeded != self.plain_granted:
+            self.renew()
+        return lines, [call for call in outcome.seen if isinstance(call, Call)]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A sequence that guest and model disagree about. `confirmed`: it fails alone in a fresh guest, too."""
+
+    steps: tuple[Step, ...]
+    trace: Trace
+    confirmed: bool
+
+    @property
+    def line(self) -> str:
+        """The sequence as its line of text."""
+        return format_sequence(self.steps)
+
+
+@dataclass
+class Search:
+    """What a search did, and what it found. `calls` counts what was called, and what was granted."""
+
+    plan: SearchPlan
+    sequences: int = 0
+    seconds: float = 0.0
+    calls: Counter[str] = field(default_factory=Counter)
+    failure: Failure | None = None
+    found_at: int = 0
+
+    def facts(self) -> dict[str, Any]:
+        """For the record."""
+        return {
+            "seed": self.plan.seed,
+            "sequences asked for": self.plan.sequences,
+            "sequences": self.sequences,
+            "seconds": round(self.seconds, 1),
+            **dict(sorted(self.calls.items())),
+        }
+
+
+class _WrongError(Exception):
+    """Guest and model disagree."""
+
+
+class _StoppedError(BaseException):
+    """Ends the search at once: hypothesis takes every other exception for a failing example, and runs it again."""
+
+
+def search(runner: SequenceRunner, plan: SearchPlan, *, home: Path) -> Search:
+    """Run so many different random sequences, and shrink the first that fails.
+
+    Raises DeadlineExceeded when they take longer than their budget, and what the guest raises. The same seed gives
+    the same sequences. `home` is where hypothesis keeps what it needs; no examples are kept.
+    """
+    set_hypothesis_home_dir(home / ".hypothesis")
+    count = plan.sequences
+    found = Search(plan)
+    done: set[tuple[Step, ...]] = set()
+    begun = time.monotonic()
+    budget = Deadline(f"{count} sequences", BUDGET_S + BUDGET_EACH_S * count)
+    failures: list[tuple[tuple[Step, ...], Trace]] = []
+    shrinking: list[Deadline] = []
+    faults: list[HalpmcError] = []
+
+    def examine(steps: tuple[Step, ...]) -> None:
+        if shrinking[0].expired() if shrinking else found.sequences == count:
+            raise _StoppedError
+        if not shrinking and steps in done:
+            return  # drawn in another way
+        try:
+            if not shrinking:
+                budget.check()
+                found.sequences += 1
+                done.add(steps)
+            trace, calls = runner.run(steps)
+        except HalpmcError as error:
+            faults.append(error)
+            raise _StoppedError from None
+        if not shrinking:
+            found.calls["calls"] += len(calls)
+            found.calls["granted or freed"] += sum(call.succeeded for call in calls)
+            found.calls["processes"] += sum(isinstance(step, Start) for step in steps)
+            found.calls["steps"] += len(steps)
+        if trace[-1].wrong:
+            failures.append((steps, trace))
+            if not shrinking:
+                found.found_at = found.sequences
+                shrinking.append(Deadline("shrinking", SHRINK_S))
+            raise _WrongError
+
+    generation, cpus = runner.guest.generation, min(runner.guest.facts.cpus, 64)
+    property_test = given(sequences(generation, cpus, runner.guest.facts.groups))(examine)
+    property_test = settings(
+        max_examples=DRAWN * count,
+        database=None,
+        deadline=None,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+        verbosity=Verbosity.quiet,
+        report_multiple_bugs=False,
+        print_blob=False,
+    )(property_test)
+    with suppress(_WrongError, _StoppedError, Flaky):
+        seed(plan.seed)(property_test)()
+    if faults:
+        raise faults[0]
+    if failures:
+        found.failure = _confirmed(runner, failures)
+    else:
+        runner.check_clean()
+    found.seconds = time.monotonic() - begun
+    return found
+
+
+def _confirmed(runner: SequenceRunner, failures: list[tuple[tuple[Step, ...], Trace]]) -> Failure:
+    """The shortest failure, run once more in a guest in which nothing ran before."""
+    steps, trace = min(failures, key=lambda failure: _size(failure[0]))
+    runner.renew()
+    again, _ = runner.run(steps)
+    confirmed = bool(again[-1].wrong)
+    return Failure(steps, again if confirmed else trace, confirmed)
+
+
+def judge_search(found: Search, folder: Path) -> Judgement:
+    """MODEL-1; `folder` is the cell's, for the command that shows a failure again."""
+    if found.failure is None:
+        if found.sequences < found.plan.sequences:
+            raise DriverError(f"only {found.sequences} different sequences could be drawn")
+        return passed(f"{found.sequences} sequences, {found.calls['calls']} calls (seed {found.plan.seed})")
+    failure = found.failure
+    wrong = failure.trace[-1]
+    if failure.confirmed:
+        again = f"halpmc replay {shlex.quote(str(folder))} --sequence {shlex.quote(failure.line)}"
+    else:
+        again = (
+            f"not alone in a fresh guest, but as number {found.found_at} of these: HALPMC_SEED={found.plan.seed} "
+            f"HALPMC_SEQUENCES={found.plan.sequences} halpmc replay {shlex.quote(str(folder))} --test sequences"
+        )
+    reason = f"{wrong.step}: expected {wrong.expected}, seen {wrong.seen}; {wrong.wrong}; again: {again}"
+    return failed("MODEL-1", reason)
+
+
+def _size(steps: tuple[Step, ...]) -> tuple[int, int, str]:
+    line = format_sequence(steps)
+    return len(steps), len(line), line
