@@ -34,6 +34,11 @@ OPTIONS = {
     "matrix": ("PATH", "matrix file whose cells the tests run in"),
     "runs_dir": ("PATH", "folder in which a run makes its own folder (default: runs)"),
     "sequences": ("N", "random sequences of calls in each cell (default: 100)"),
+    "baselines": (
+        "PATH",
+        "folder of the baselines that observations are compared with (default: the project's)",
+    ),
+    "strict_baseline": ("1", "1: an observation that is not as in its baseline fails the run"),
     "seed": ("N", "what they are drawn from (default: a number of the cell's own, the same in each run)"),
 }
 PLUGIN_NAME = "halpmc-run"
@@ -91,6 +96,13 @@ def _search_plan(config: pytest.Config, cell_id: str) -> SearchPlan:
     return SearchPlan.of(cell_id, _setting(config, "sequences")[0], _setting(config, "seed")[0])
 
 
+def _baselines(config: pytest.Config) -> Path:
+    from harness.report.baselines import default_baselines
+
+    chosen = _setting(config, "baselines")[0]
+    return Path(chosen) if chosen else default_baselines()
+
+
 @dataclass
 class CellPlugin:
     """What the plugin knows in this pytest session; registered only when there is a matrix."""
@@ -124,6 +136,7 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError("--halpmc-cell and --halpmc-run-dir need --halpmc-matrix")
         return
     from harness.config.load import load_matrix
+    from harness.report.baselines import check_baselines
     from harness.runs.plan import select_cells
     from harness.runs.replay import replay_matrix
 
@@ -133,6 +146,7 @@ def pytest_configure(config: pytest.Config) -> None:
         matrix = replay_matrix(Path(replayed)) if replayed else load_matrix(Path(str(matrix_path)))
         cells = select_cells(matrix, config.getoption("halpmc_cell"))
         _search_plan(config, "")
+        check_baselines(_baselines(config))
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
     plugin = CellPlugin(
@@ -247,10 +261,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     plugin.session.close()
     if plugin.session.leading:
+        from harness.report.baselines import record_comparison
         from harness.report.summary import summarize
         from harness.report.write import write_reports
         from harness.runs.execute import end_run
 
+        strict = _setting(session.config, "strict_baseline")[0] == "1"
+        record_comparison(plugin.session.folder, _baselines(session.config), strict=strict)
         end_run(plugin.session.folder, summarize(plugin.session.folder).exit_code)
         plugin.summary = write_reports(plugin.session.folder)
         if session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):

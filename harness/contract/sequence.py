@@ -6,8 +6,8 @@ a second process with a handle of its own to the first driver. Steps are numbere
     a allocate; b allocate counters=0,2-3 cpus=0x1 on=1; c free 1; a free null worker; a reopen; p start; p free 6
 
 `counters` is a resource list (Single 0 and Range 2 to 3; x is an extended configuration), `cpus` a processor mask of
-group 0, `on` the CPU that the call is made on. Without both lists it is the plain request (NULL, 0, NULL). `p start` starts
-the process, which makes the plain request at once; `p kill` terminates it.
+group 0, `on` the CPU that the call is made on. Without both lists it is the plain request (NULL, 0, NULL). `p start`
+starts the process, which makes the plain request at once; `p kill` terminates it.
 """
 
 from __future__ import annotations

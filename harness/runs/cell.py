@@ -15,6 +15,7 @@ import pytest
 
 from harness.config.load import load_guest
 from harness.config.models import Accel, Cell, GuestDefinition
+from harness.contract.cell_class import cell_class
 from harness.contract.judgement import Judgement
 from harness.contract.outcomes import Outcome, Verdict
 from harness.contract.verdict import cell_verdict, realisation
@@ -207,6 +208,7 @@ class CellRun:
             with self._phase("facts"):
                 self.facts = guest.facts
                 self.grant = guest.first_grant()
+            self._record_class(guest, self._definition)
             if not starter.isolated:
                 self._shared = guest
                 self._resources.push(stack.pop_all())
@@ -222,6 +224,12 @@ class CellRun:
     def _record_provenance(self, provenance: dict[str, str]) -> None:
         self._recorder.write(
             CellRecord(cell=self.cell.id, provenance={"accelerator": self._accelerator(), **provenance})
+        )
+
+    def _record_class(self, guest: Guest, definition: GuestDefinition) -> None:
+        kind = cell_class(self.cell, definition.hal, guest.generation, self._answer, guest.facts.cpus)
+        self._recorder.write(
+            CellRecord(cell=self.cell.id, provenance={"generation": str(guest.generation), "class": kind})
         )
 
     @contextmanager
