@@ -102,7 +102,7 @@ class ContractModel:
     holdings: dict[int, Holding] = field(default_factory=dict)
     made: dict[int, tuple[Caller, int]] = field(default_factory=dict)
     granted: set[Request] = field(default_factory=set)
-    counters: set[int] = field(default_factory=lambda: {0})
+    counters: set[int] = field(default_factory=set)
     released: str = "ALLOC-5"
     process_lost: bool = False
 

@@ -13,8 +13,8 @@ starts the process, which makes the plain request at once; `p kill` terminates i
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from harness.errors import UsageError
@@ -147,6 +147,12 @@ def parse_sequence(text: str) -> tuple[Step, ...]:
     """The steps of a line. Raises UsageError for what is no step, or cannot be done at its place."""
     parts = [part.strip() for part in text.split(";") if part.strip()]
     steps = tuple(_parse(part) for part in parts)
+    check_sequence(steps)
+    return steps
+
+
+def check_sequence(steps: Sequence[Step]) -> None:
+    """Raises UsageError for steps that cannot be done where they stand."""
     if not 1 <= len(steps) <= MAX_CALLS:
         raise UsageError(f"a sequence has 1 to {MAX_CALLS} steps, this one has {len(steps)}")
     running = False
@@ -162,7 +168,32 @@ def parse_sequence(text: str) -> tuple[Step, ...]:
                 state = "runs already" if running else "does not run"
                 raise UsageError(f"step {number} ({step}): the second process {state}")
             running = not isinstance(step, Kill)
-    return steps
+
+
+def simpler(steps: tuple[Step, ...]) -> Iterator[tuple[Step, ...]]:
+    """The sequence without each of its steps, from behind; and with each free as one of NULL."""
+    for number in range(len(steps), 0, -1):
+        shorter = _without(steps, number)
+        if shorter is not None:
+            yield shorter
+    for index, step in enumerate(steps):
+        if isinstance(step, Free) and step.of is not None:
+            yield (*steps[:index], replace(step, of=None), *steps[index + 1 :])
+
+
+def _without(steps: tuple[Step, ...], number: int) -> tuple[Step, ...] | None:
+    """The sequence without step `number` and the frees of what it made; None when it cannot be done without it."""
+    gone = {number} | {n for n, step in enumerate(steps, 1) if isinstance(step, Free) and step.of == number}
+    kept = [n for n in range(1, len(steps) + 1) if n not in gone]
+    shorter = tuple(
+        replace(step, of=kept.index(step.of) + 1) if isinstance(step, Free) and step.of is not None else step
+        for step in (steps[n - 1] for n in kept)
+    )
+    try:
+        check_sequence(shorter)
+    except UsageError:
+        return None
+    return shorter
 
 
 _CALLER = r"(?P<caller>[abcp])"

@@ -21,20 +21,19 @@ from harness.contract.sequence import (
     Step,
 )
 
-MAX_STEPS = 10
-#: Most sequences are at least that long: a short one cannot do much.
-LONG = 4
+MAX_STEPS = 12
+AT_ONCE = 12
 #: Counters that sequences ask for: a machine may have fewer, and then says so.
-COUNTERS = 5
-#: Of one kind of sequences one in so many has a second process, whose start costs as much as a hundred calls.
-PROCESS_IN = 8
+COUNTERS = 4
+#: One sequence in about so many has a second process, whose start costs as much as a hundred calls.
+PROCESS_IN = 40
 
 
 @dataclass(frozen=True)
 class FreeDraft:
     """A free that names its allocate by how far back it is, so that a shortened sequence can be done, too.
 
-    `caller` None: whoever allocated it; `null`: of NULL.
+    Where there is no allocate in front of it, it is one itself. `caller` None: whoever allocated it; `null`: of NULL.
     """
 
     caller: Caller | None
@@ -54,28 +53,28 @@ class ProcessDraft:
 Draft = Allocate | Reopen | FreeDraft | ProcessDraft
 
 
+def several(generation: Generation, cpus: int, groups: int) -> st.SearchStrategy[list[tuple[Step, ...]]]:
+    """Some sequences at once: hypothesis varies what it has drawn, and does not get far if that is one sequence."""
+    return st.lists(sequences(generation, cpus, groups), min_size=1, max_size=AT_ONCE)
+
+
 def sequences(generation: Generation, cpus: int, groups: int) -> st.SearchStrategy[tuple[Step, ...]]:
     """Sequences for a guest of this generation with so many CPUs in group 0, and so many groups."""
     pinned: st.SearchStrategy[int | None] = st.none()
     if groups == 1:
         pinned = st.one_of(st.none(), st.none(), st.integers(0, cpus - 1))
     calls = _calls(generation, cpus, pinned)
-    short, long = _lists(calls, 1), _lists(calls, LONG)
-    with_process = _lists(st.one_of(calls, _processes()), LONG)
-    drafts = st.one_of(
-        short,
-        long,
-        long,
-        # Bounds are drawn more often than what lies between them.
-        st.integers(0, PROCESS_IN - 1).flatmap(
-            lambda number: with_process if number == PROCESS_IN // 2 else long
-        ),
-    )
+    alone = _lists(calls)
+    with_process = _lists(st.one_of(calls, _processes()))
+    # Bounds are drawn more often than what lies between them.
+    drafts = st.integers(0, PROCESS_IN - 1).flatmap(lambda n: with_process if n == PROCESS_IN // 2 else alone)
     return drafts.map(resolve)
 
 
-def _lists(drafts: st.SearchStrategy[Draft], least: int) -> st.SearchStrategy[list[Draft]]:
-    return st.lists(drafts, min_size=least, max_size=MAX_STEPS)
+def _lists(drafts: st.SearchStrategy[Draft]) -> st.SearchStrategy[list[Draft]]:
+    """Two lists behind each other are longer than one, and shrink as far."""
+    first, second = (st.lists(drafts, min_size=least, max_size=MAX_STEPS // 2) for least in (1, 0))
+    return st.builds(lambda begin, end: begin + end, first, second)
 
 
 def _processes() -> st.SearchStrategy[Draft]:
@@ -91,7 +90,8 @@ def _calls(
     worker = st.integers(0, 8).map(lambda number: number == 4)
     free = st.builds(FreeDraft, freeing, st.integers(0, 4), pinned, worker)
     null = st.builds(FreeDraft, callers, st.just(0), pinned, null=st.just(True))
-    return st.one_of(allocate, allocate, allocate, free, free, free, st.builds(Reopen, callers), null)
+    reopen = st.builds(Reopen, callers)
+    return st.one_of(allocate, allocate, allocate, allocate, free, free, free, free, reopen, null)
 
 
 def _requests(generation: Generation, cpus: int) -> st.SearchStrategy[Request]:
@@ -112,7 +112,7 @@ def _items() -> st.SearchStrategy[Counters]:
     index = st.integers(0, COUNTERS - 1)
     single = st.builds(Counters, index)
     ranges = st.builds(lambda begin, more: Counters(begin, begin + more), index, st.integers(0, 2))
-    other = st.sampled_from([Counters(0), Counters(1), Counters(extended=True), Counters(2, 1), Counters(3)])
+    other = st.sampled_from([Counters(extended=True), Counters(2, 1)])
     return st.one_of(single, single, ranges, other)
 
 
@@ -128,7 +128,11 @@ def resolve(drafts: Sequence[Draft]) -> tuple[Step, ...]:
                 steps.append(step if running else Start())
                 running = not (running and isinstance(step, Kill))
             case FreeDraft():
-                steps.append(_free(steps, draft))
+                steps.append(
+                    _free(steps, draft)
+                    if draft.null or _allocates(steps)
+                    else Allocate(draft.caller or Caller.A)
+                )
             case _:
                 steps.append(draft)
     return tuple(steps)
@@ -146,7 +150,7 @@ def _for_process(step: Step) -> bool:
 
 def _free(steps: Sequence[Step], draft: FreeDraft) -> Free:
     made = _allocates(steps)
-    if draft.null or not made:
+    if draft.null:
         return Free(draft.caller or Caller.A, None, draft.on, draft.worker)
     of = made[-1 - draft.back % len(made)]
     maker = steps[of - 1].caller

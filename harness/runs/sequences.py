@@ -10,21 +10,22 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.errors import Flaky
 
+from harness.config.models import Generation
 from harness.contract.judgement import Judgement, failed, passed
 from harness.contract.model import ContractModel, TraceLine, trace_sequence
 from harness.contract.observations import Call
-from harness.contract.sequence import Start, Step, format_sequence
+from harness.contract.sequence import Start, Step, format_sequence, simpler
 from harness.deadlines import Deadline
 from harness.driver.device import Device
 from harness.driver.sequences import run_sequence
 from harness.errors import DriverError, GuestError, HalpmcError
-from harness.runs.drafts import sequences
+from harness.runs.drafts import several
 from harness.runs.guest import Guest
 from harness.runs.plan import SearchPlan
 
@@ -38,6 +39,20 @@ DRAWN = 10
 
 Trace = list[TraceLine]
 FreshGuest = Callable[[], AbstractContextManager[Guest]]
+
+
+class Runner(Protocol):
+    """Whatever answers sequences: a guest, or a simulation of one."""
+
+    @property
+    def generation(self) -> Generation: ...
+    @property
+    def cpus(self) -> int: ...
+    @property
+    def groups(self) -> int: ...
+    def run(self, steps: Sequence[Step]) -> tuple[Trace, list[Call]]: ...
+    def renew(self) -> None: ...
+    def check_clean(self) -> None: ...
 
 
 class SequenceRunner:
@@ -66,6 +81,21 @@ class SequenceRunner:
         assert self._guest is not None, "inside the context"  # noqa: S101 - a mistake of ours
         return self._guest
 
+    @property
+    def generation(self) -> Generation:
+        """Of the contract, in this guest."""
+        return self.guest.generation
+
+    @property
+    def cpus(self) -> int:
+        """CPUs of group 0."""
+        return min(self.guest.facts.cpus, 64)
+
+    @property
+    def groups(self) -> int:
+        """Processor groups."""
+        return self.guest.facts.groups
+
     def renew(self) -> None:
         """Go on in a fresh guest."""
         self._stack.close()
@@ -91,7 +121,7 @@ class SequenceRunner:
         """The trace of one sequence, up to its first wrong answer, and its calls."""
         assert self._watcher is not None, "inside the context"  # noqa: S101 - a mistake of ours
         outcome = run_sequence(self.guest.session, self._watcher.number, steps)
-        model = ContractModel(self.guest.generation, self.plain_granted, min(self.guest.facts.cpus, 64))
+        model = ContractModel(self.generation, self.plain_granted, self.cpus)
         lines = trace_sequence(model, tuple(steps), outcome.seen, outcome.after)
         if outcome.after.succeeded != self.plain_granted:
             self.renew()
@@ -123,6 +153,13 @@ class Search:
     failure: Failure | None = None
     found_at: int = 0
 
+    def add(self, steps: Sequence[Step], calls: Sequence[Call]) -> None:
+        """Count one more sequence."""
+        self.calls["steps"] += len(steps)
+        self.calls["calls"] += len(calls)
+        self.calls["granted or freed"] += sum(call.succeeded for call in calls)
+        self.calls["processes"] += sum(isinstance(step, Start) for step in steps)
+
     def facts(self) -> dict[str, Any]:
         """For the record."""
         return {
@@ -142,7 +179,7 @@ class _StoppedError(BaseException):
     """Ends the search at once: hypothesis takes every other exception for a failing example, and runs it again."""
 
 
-def search(runner: SequenceRunner, plan: SearchPlan, *, home: Path) -> Search:
+def search(runner: Runner, plan: SearchPlan, *, home: Path) -> Search:
     """Run so many different random sequences, and shrink the first that fails.
 
     Raises DeadlineExceeded when they take longer than their budget, and what the guest raises. The same seed gives
@@ -151,41 +188,41 @@ def search(runner: SequenceRunner, plan: SearchPlan, *, home: Path) -> Search:
     set_hypothesis_home_dir(home / ".hypothesis")
     count = plan.sequences
     found = Search(plan)
-    done: set[tuple[Step, ...]] = set()
+    sound: set[tuple[Step, ...]] = set()  # these need not be run again
     begun = time.monotonic()
     budget = Deadline(f"{count} sequences", BUDGET_S + BUDGET_EACH_S * count)
     failures: list[tuple[tuple[Step, ...], Trace]] = []
     shrinking: list[Deadline] = []
     faults: list[HalpmcError] = []
 
-    def examine(steps: tuple[Step, ...]) -> None:
+    def examine(drawn: list[tuple[Step, ...]]) -> None:
+        for steps in drawn:
+            if steps not in sound:
+                examine_one(steps)
+
+    def examine_one(steps: tuple[Step, ...]) -> None:
         if shrinking[0].expired() if shrinking else found.sequences == count:
             raise _StoppedError
-        if not shrinking and steps in done:
-            return  # drawn in another way
         try:
             if not shrinking:
                 budget.check()
                 found.sequences += 1
-                done.add(steps)
             trace, calls = runner.run(steps)
         except HalpmcError as error:
             faults.append(error)
             raise _StoppedError from None
         if not shrinking:
-            found.calls["calls"] += len(calls)
-            found.calls["granted or freed"] += sum(call.succeeded for call in calls)
-            found.calls["processes"] += sum(isinstance(step, Start) for step in steps)
-            found.calls["steps"] += len(steps)
-        if trace[-1].wrong:
-            failures.append((steps, trace))
-            if not shrinking:
-                found.found_at = found.sequences
-                shrinking.append(Deadline("shrinking", SHRINK_S))
-            raise _WrongError
+            found.add(steps, calls)
+        if not trace[-1].wrong:
+            sound.add(steps)
+            return
+        failures.append((steps, trace))
+        if not shrinking:
+            found.found_at = found.sequences
+            shrinking.append(Deadline("shrinking", SHRINK_S))
+        raise _WrongError
 
-    generation, cpus = runner.guest.generation, min(runner.guest.facts.cpus, 64)
-    property_test = given(sequences(generation, cpus, runner.guest.facts.groups))(examine)
+    property_test = given(several(runner.generation, runner.cpus, runner.groups))(examine)
     property_test = settings(
         max_examples=DRAWN * count,
         database=None,
@@ -208,9 +245,18 @@ def search(runner: SequenceRunner, plan: SearchPlan, *, home: Path) -> Search:
     return found
 
 
-def _confirmed(runner: SequenceRunner, failures: list[tuple[tuple[Step, ...], Trace]]) -> Failure:
-    """The shortest failure, run once more in a guest in which nothing ran before."""
+def _confirmed(runner: Runner, failures: list[tuple[tuple[Step, ...], Trace]]) -> Failure:
+    """The shortest failure without the steps that it does not need, run once more where nothing ran before."""
     steps, trace = min(failures, key=lambda failure: _size(failure[0]))
+    deadline = Deadline("shortening", SHRINK_S)
+    better = True
+    while better and not deadline.expired():
+        better = False
+        for candidate in simpler(steps):
+            again, _ = runner.run(candidate)
+            if again[-1].wrong:
+                steps, trace, better = candidate, again, True
+                break
     runner.renew()
     again, _ = runner.run(steps)
     confirmed = bool(again[-1].wrong)
