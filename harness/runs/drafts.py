@@ -96,7 +96,8 @@ def _calls(
 
 def _requests(generation: Generation, cpus: int) -> st.SearchStrategy[Request]:
     """Plain ones, resource lists, processor masks; before 1903, where all but the plain one is refused, few others."""
-    lists = st.lists(_items(), min_size=1, max_size=3).map(tuple)
+    one = st.builds(lambda item: (item,), _items())  # several would often name one counter twice
+    lists = st.one_of(one, one, st.lists(_items(), min_size=2, max_size=3).map(tuple))
     masks = st.one_of(st.none(), st.none(), st.integers(1, (1 << min(cpus, 4)) - 1))
     plain, listed, masked = (
         st.just(PLAIN),
@@ -105,7 +106,7 @@ def _requests(generation: Generation, cpus: int) -> st.SearchStrategy[Request]:
     )
     if generation is Generation.EXCLUSIVE:
         return st.one_of(plain, plain, plain, plain, plain, listed)
-    return st.one_of(plain, listed, listed, masked)
+    return st.one_of(plain, listed, listed, listed, masked)
 
 
 def _items() -> st.SearchStrategy[Counters]:
