@@ -171,14 +171,33 @@ def check_sequence(steps: Sequence[Step]) -> None:
 
 
 def simpler(steps: tuple[Step, ...]) -> Iterator[tuple[Step, ...]]:
-    """The sequence without each of its steps, from behind; and with each free as one of NULL."""
+    """Simpler sequences of the same kind: without one of the steps, from behind; then with a simpler step."""
     for number in range(len(steps), 0, -1):
         shorter = _without(steps, number)
         if shorter is not None:
             yield shorter
     for index, step in enumerate(steps):
-        if isinstance(step, Free) and step.of is not None:
-            yield (*steps[:index], replace(step, of=None), *steps[index + 1 :])
+        for other in _simpler_steps(step):
+            yield (*steps[:index], other, *steps[index + 1 :])
+
+
+def _simpler_steps(step: Step) -> Iterator[Step]:
+    if isinstance(step, Free) and step.of is not None:
+        yield replace(step, of=None)
+    if isinstance(step, Allocate | Free) and step.on is not None:
+        yield replace(step, on=None)
+    if isinstance(step, Free) and step.worker:
+        yield replace(step, worker=False)
+    if isinstance(step, Allocate) and not step.request.plain:
+        counters, cpus = step.request.counters, step.request.cpus
+        yield replace(step, request=PLAIN)
+        if counters is not None and cpus is not None:
+            yield replace(step, request=Request(counters))
+        for index in range(len(counters or ()) if len(counters or ()) > 1 else 0):
+            fewer = (*(counters or ())[:index], *(counters or ())[index + 1 :])
+            yield replace(step, request=Request(fewer, cpus))
+    if step.caller in (Caller.B, Caller.C) and not isinstance(step, Start | Kill):
+        yield replace(step, caller=Caller.A)
 
 
 def _without(steps: tuple[Step, ...], number: int) -> tuple[Step, ...] | None:

@@ -6,15 +6,11 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
-
-from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
-from hypothesis.configuration import set_hypothesis_home_dir
-from hypothesis.errors import Flaky
 
 from harness.config.models import Generation
 from harness.contract.judgement import Judgement, failed, passed
@@ -24,18 +20,15 @@ from harness.contract.sequence import Start, Step, format_sequence, simpler
 from harness.deadlines import Deadline
 from harness.driver.device import Device
 from harness.driver.sequences import run_sequence
-from harness.errors import DriverError, GuestError, HalpmcError
-from harness.runs.drafts import several
+from harness.errors import GuestError
 from harness.runs.guest import Guest
 from harness.runs.plan import SearchPlan
+from harness.runs.random_sequences import random_sequences
 
 #: The budget of a search in seconds: for itself, and for each sequence.
 BUDGET_S, BUDGET_EACH_S = 60.0, 0.25
-#: What shrinking a failure may take, in seconds.
-SHRINK_S = 60.0
-
-#: So many are drawn at most for each different one that is run.
-DRAWN = 10
+#: What shortening a failure may take, in seconds.
+SHORTEN_S = 90.0
 
 Trace = list[TraceLine]
 FreshGuest = Callable[[], AbstractContextManager[Guest]]
@@ -151,10 +144,10 @@ class Search:
     seconds: float = 0.0
     calls: Counter[str] = field(default_factory=Counter)
     failure: Failure | None = None
-    found_at: int = 0
 
     def add(self, steps: Sequence[Step], calls: Sequence[Call]) -> None:
         """Count one more sequence."""
+        self.sequences += 1
         self.calls["steps"] += len(steps)
         self.calls["calls"] += len(calls)
         self.calls["granted or freed"] += sum(call.succeeded for call in calls)
@@ -171,92 +164,41 @@ class Search:
         }
 
 
-class _WrongError(Exception):
-    """Guest and model disagree."""
-
-
-class _StoppedError(BaseException):
-    """Ends the search at once: hypothesis takes every other exception for a failing example, and runs it again."""
-
-
-def search(runner: Runner, plan: SearchPlan, *, home: Path) -> Search:
-    """Run so many different random sequences, and shrink the first that fails.
+def search(runner: Runner, plan: SearchPlan) -> Search:
+    """Run so many different random sequences, and shorten the first that fails.
 
     Raises DeadlineExceeded when they take longer than their budget, and what the guest raises. The same seed gives
-    the same sequences. `home` is where hypothesis keeps what it needs; no examples are kept.
+    the same sequences.
     """
-    set_hypothesis_home_dir(home / ".hypothesis")
-    count = plan.sequences
     found = Search(plan)
-    sound: set[tuple[Step, ...]] = set()  # these need not be run again
     begun = time.monotonic()
-    budget = Deadline(f"{count} sequences", BUDGET_S + BUDGET_EACH_S * count)
-    failures: list[tuple[tuple[Step, ...], Trace]] = []
-    shrinking: list[Deadline] = []
-    faults: list[HalpmcError] = []
-
-    def examine(drawn: list[tuple[Step, ...]]) -> None:
-        for steps in drawn:
-            if steps not in sound:
-                examine_one(steps)
-
-    def examine_one(steps: tuple[Step, ...]) -> None:
-        if shrinking[0].expired() if shrinking else found.sequences == count:
-            raise _StoppedError
-        try:
-            if not shrinking:
-                budget.check()
-                found.sequences += 1
-            trace, calls = runner.run(steps)
-        except HalpmcError as error:
-            faults.append(error)
-            raise _StoppedError from None
-        if not shrinking:
-            found.add(steps, calls)
-        if not trace[-1].wrong:
-            sound.add(steps)
-            return
-        failures.append((steps, trace))
-        if not shrinking:
-            found.found_at = found.sequences
-            shrinking.append(Deadline("shrinking", SHRINK_S))
-        raise _WrongError
-
-    property_test = given(several(runner.generation, runner.cpus, runner.groups))(examine)
-    property_test = settings(
-        max_examples=DRAWN * count,
-        database=None,
-        deadline=None,
-        phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=list(HealthCheck),
-        verbosity=Verbosity.quiet,
-        report_multiple_bugs=False,
-        print_blob=False,
-    )(property_test)
-    with suppress(_WrongError, _StoppedError, Flaky):
-        seed(plan.seed)(property_test)()
-    if faults:
-        raise faults[0]
-    if failures:
-        found.failure = _confirmed(runner, failures)
-    else:
-        runner.check_clean()
+    budget = Deadline(f"{plan.sequences} sequences", BUDGET_S + BUDGET_EACH_S * plan.sequences)
+    done: set[tuple[Step, ...]] = set()
+    for steps in random_sequences(plan.seed, runner.generation, runner.cpus, runner.groups):
+        if steps in done:
+            continue
+        budget.check()
+        done.add(steps)
+        trace, calls = runner.run(steps)
+        found.add(steps, calls)
+        if trace[-1].wrong:
+            found.failure = _shorten(runner, steps, trace)
+            break
+        if found.sequences == plan.sequences:
+            runner.check_clean()
+            break
     found.seconds = time.monotonic() - begun
     return found
 
 
-def _confirmed(runner: Runner, failures: list[tuple[tuple[Step, ...], Trace]]) -> Failure:
-    """The shortest failure without the steps that it does not need, run once more where nothing ran before."""
-    steps, trace = min(failures, key=lambda failure: _size(failure[0]))
-    deadline = Deadline("shortening", SHRINK_S)
-    better = True
-    while better and not deadline.expired():
-        better = False
-        for candidate in simpler(steps):
-            again, _ = runner.run(candidate)
-            if again[-1].wrong:
-                steps, trace, better = candidate, again, True
-                break
+def _shorten(runner: Runner, steps: tuple[Step, ...], trace: Trace) -> Failure:
+    """Take out whatever the failure does not need, as long as there is time; then run it where nothing ran before."""
+    deadline = Deadline("shortening", SHORTEN_S)
+    candidates = simpler(steps)
+    while not deadline.expired() and (candidate := next(candidates, None)) is not None:
+        again, _ = runner.run(candidate)
+        if again[-1].wrong:
+            steps, trace, candidates = candidate, again, simpler(candidate)
     runner.renew()
     again, _ = runner.run(steps)
     confirmed = bool(again[-1].wrong)
@@ -266,8 +208,6 @@ def _confirmed(runner: Runner, failures: list[tuple[tuple[Step, ...], Trace]]) -
 def judge_search(found: Search, folder: Path) -> Judgement:
     """MODEL-1; `folder` is the cell's, for the command that shows a failure again."""
     if found.failure is None:
-        if found.sequences < found.plan.sequences:
-            raise DriverError(f"only {found.sequences} different sequences could be drawn")
         return passed(f"{found.sequences} sequences, {found.calls['calls']} calls (seed {found.plan.seed})")
     failure = found.failure
     wrong = failure.trace[-1]
@@ -275,13 +215,8 @@ def judge_search(found: Search, folder: Path) -> Judgement:
         again = f"halpmc replay {shlex.quote(str(folder))} --sequence {shlex.quote(failure.line)}"
     else:
         again = (
-            f"not alone in a fresh guest, but as number {found.found_at} of these: HALPMC_SEED={found.plan.seed} "
+            f"not alone in a fresh guest, but as number {found.sequences} of these: HALPMC_SEED={found.plan.seed} "
             f"HALPMC_SEQUENCES={found.plan.sequences} halpmc replay {shlex.quote(str(folder))} --test sequences"
         )
     reason = f"{wrong.step}: expected {wrong.expected}, seen {wrong.seen}; {wrong.wrong}; again: {again}"
     return failed("MODEL-1", reason)
-
-
-def _size(steps: tuple[Step, ...]) -> tuple[int, int, str]:
-    line = format_sequence(steps)
-    return len(steps), len(line), line

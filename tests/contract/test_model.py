@@ -34,7 +34,7 @@ def test_sequences_are_answered_as_the_model_allows(
             yield another
 
     with SequenceRunner(fresh) as runner:
-        found = search(runner, search_plan, home=cell_run.folder)
+        found = search(runner, search_plan)
     observe("search", found.facts())
     if found.failure is not None:
         observe("sequence", found.failure.line)

@@ -34,7 +34,7 @@ def find(folder: Path, hal: HalSettings, sequences: int) -> Search:
             yield guest
 
     with SequenceRunner(fresh) as runner:
-        return search(runner, SearchPlan(sequences, SEED), home=folder)
+        return search(runner, SearchPlan(sequences, SEED))
 
 
 @pytest.mark.parametrize("generation", Generation)
