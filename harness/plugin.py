@@ -96,6 +96,13 @@ def _search_plan(config: pytest.Config, cell_id: str) -> SearchPlan:
     return SearchPlan.of(cell_id, _setting(config, "sequences")[0], _setting(config, "seed")[0])
 
 
+def _strict(config: pytest.Config) -> bool:
+    value = _setting(config, "strict_baseline")[0] or "0"
+    if value not in ("0", "1"):
+        raise UsageError(f"strict_baseline is {value!r}", remedy="use 1, or 0")
+    return value == "1"
+
+
 def _baselines(config: pytest.Config) -> Path:
     from harness.report.baselines import default_baselines
 
@@ -147,6 +154,7 @@ def pytest_configure(config: pytest.Config) -> None:
         cells = select_cells(matrix, config.getoption("halpmc_cell"))
         _search_plan(config, "")
         check_baselines(_baselines(config))
+        _strict(config)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
     plugin = CellPlugin(
@@ -266,7 +274,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         from harness.report.write import write_reports
         from harness.runs.execute import end_run
 
-        strict = _setting(session.config, "strict_baseline")[0] == "1"
+        strict = _strict(session.config)
         record_comparison(plugin.session.folder, _baselines(session.config), strict=strict)
         end_run(plugin.session.folder, summarize(plugin.session.folder).exit_code)
         plugin.summary = write_reports(plugin.session.folder)
