@@ -148,6 +148,10 @@ void op_allocate(struct exchange *exchange)
 	error = device_ask(device, PMCTEST_ALLOCATE, args, (uint32_t)((uint8_t *)(items + args->resource_items) - (uint8_t *)args), &call,
 			   sizeof call, NULL);
 	put_call(&exchange->out, &call, error);
+	if (error == 0) {
+		exchange->made.has_handle = true;
+		exchange->made.handle = call.handle;
+	}
 }
 
 void op_leak(struct exchange *exchange)

@@ -26,6 +26,7 @@ void op_device_open(struct exchange *exchange)
 		return;
 	}
 	exchange->client->devices[number] = device;
+	exchange->made.device = number + 1;
 	json_put_u32(&exchange->out, "device", number + 1);
 }
 
@@ -35,7 +36,7 @@ void op_device_close(struct exchange *exchange)
 
 	if (device == NULL)
 		return;
-	exchange->client->devices[arg_u32(exchange, "device") - 1] = NULL;
+	exchange->client->devices[arg_device_number(exchange) - 1] = NULL;
 	if (!CloseHandle(device))
 		fail_win32(exchange, "CloseHandle");
 }
@@ -138,7 +139,7 @@ void op_free(struct exchange *exchange)
 {
 	HANDLE device = arg_device(exchange);
 	const struct pmctest_free args = {
-		.handle = arg_hex(exchange, "handle"),
+		.handle = arg_handle(exchange),
 		.cpu = arg_u32_or(exchange, "cpu", PMCTEST_ANY_CPU),
 		.flags = (arg_bool_or(exchange, "worker", false) ? PMCTEST_FREE_WORKER : 0) |
 			 (arg_at_dispatch(exchange) ? PMCTEST_FREE_DISPATCH : 0) |

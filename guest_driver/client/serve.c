@@ -39,6 +39,7 @@ static const struct {
 	{ "holder.start", " device_name mode ", op_holder_start },
 	{ "holder.kill", " ", op_holder_kill },
 	{ "holder.free", " handle ", op_holder_free },
+	{ "sequence", " steps ", op_sequence },
 	{ "exit", " ", op_exit },
 };
 
@@ -65,7 +66,7 @@ static bool listed(struct json key, const char *words)
 	return false;
 }
 
-static void run(struct exchange *exchange, struct json request)
+void run_operation(struct exchange *exchange, struct json request)
 {
 	static const char none[] = "{}";
 	const char *cursor = NULL;
@@ -96,6 +97,15 @@ static void run(struct exchange *exchange, struct json request)
 	fail_protocol(exchange, "unknown op");
 }
 
+void put_error(struct json_writer *out, const struct failure *failure)
+{
+	json_open(out, "error", '{');
+	json_put_string(out, "kind", failure->kind);
+	json_put_u32(out, "code", failure->code);
+	json_put_string(out, "what", failure->what);
+	json_close(out, '}');
+}
+
 static void put_failure(struct buffer *answer, uint32_t id, const struct failure *failure)
 {
 	struct json_writer out = { answer, false };
@@ -105,11 +115,7 @@ static void put_failure(struct buffer *answer, uint32_t id, const struct failure
 	json_open(&out, NULL, '{');
 	json_put_u32(&out, "id", id);
 	json_put_bool(&out, "ok", false);
-	json_open(&out, "error", '{');
-	json_put_string(&out, "kind", failure->kind);
-	json_put_u32(&out, "code", failure->code);
-	json_put_string(&out, "what", failure->what);
-	json_close(&out, '}');
+	put_error(&out, failure);
 	json_close(&out, '}');
 	buffer_text(answer, "\n");
 }
@@ -132,7 +138,7 @@ static void handle(struct client *client, const char *line, size_t length, struc
 	json_put_u32(&exchange.out, "id", id);
 	json_put_bool(&exchange.out, "ok", true);
 	json_open(&exchange.out, "result", '{');
-	run(&exchange, request);
+	run_operation(&exchange, request);
 	json_close(&exchange.out, '}');
 	json_close(&exchange.out, '}');
 	buffer_text(answer, "\n");

@@ -280,6 +280,13 @@ _CATALOGUE = (
     ),
     Clause("VIRT-4", "A PMU that is advertised but dead is reported as such.", _R, BOTH, "the PMU probe"),
     Clause(
+        "MODEL-1",
+        "Every call in any sequence of calls by several callers gets an answer that the contract's model allows.",
+        _A,
+        BOTH,
+        f"{_ALLOCATE} and {_FREE}, as the other clauses have them; the model follows what no page says",
+    ),
+    Clause(
         "CONT-1",
         "What a request gives while somebody else holds the counters: an ETW session, another driver, another handle.",
         _R,

@@ -37,6 +37,13 @@ class Expectation:
     because: str
 
 
+def generation_of(hal: HalKind, settings: HalSettings, os_build: int) -> Generation:
+    """The generation of the contract: the reference HAL's setting, else by the build of Windows."""
+    if hal is HalKind.REFERENCE:
+        return settings.generation
+    return Generation.SHARED if os_build >= FIRST_SHARED_BUILD else Generation.EXCLUSIVE
+
+
 @dataclass(frozen=True)
 class CellFacts:
     """What is known of a cell's guest before a clause is judged.
@@ -56,9 +63,7 @@ class CellFacts:
     @property
     def generation(self) -> Generation:
         """The generation of the contract: the reference HAL's setting, else by the build of Windows."""
-        if self.hal is HalKind.REFERENCE:
-            return self.hal_settings.generation
-        return Generation.SHARED if self.os_build >= FIRST_SHARED_BUILD else Generation.EXCLUSIVE
+        return generation_of(self.hal, self.hal_settings, self.os_build)
 
     @property
     def generation_fact(self) -> str:

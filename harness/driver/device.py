@@ -36,6 +36,11 @@ class Device:
         """Open the instance that runs as this service."""
         return cls(session, session.call("device.open", protocol.DeviceOpened, name=service).device, service)
 
+    @property
+    def number(self) -> int:
+        """The client's number for it."""
+        return self._number
+
     def close(self) -> None:
         """Close the handle; the driver frees what it holds."""
         self._session.call("device.close", protocol.Empty, device=self._number)

@@ -88,6 +88,8 @@ def report_html(folder: Path, view: RunView, summary: Summary) -> str:
             },
             clause_tests={clause: _tests(view, clause) for clause in clauses},
             groups=_groups(summary.cells),
+            baselines=_baselines(summary),
+            strict=any(cell.baseline and cell.baseline.strict for cell in summary.cells),
             verdicts=Counter(cell.verdict for cell in summary.cells),
             realised=Counter(cell.realised for cell in summary.cells),
             probe_only=sum(not cell.clauses and not cell.missing for cell in summary.cells),
@@ -136,6 +138,16 @@ def _environment() -> Environment:
         is_wine=words.is_wine,
     )
     return environment
+
+
+def _baselines(summary: Summary) -> dict[tuple[str, ...], list[str]]:
+    """What is not as in its baseline, with all cells of which that is so; changes first."""
+    found: dict[tuple[Any, ...], list[str]] = {}
+    for cell in summary.cells:
+        for entry in cell.baseline.changes if cell.baseline else ():
+            key = (entry.clause, entry.test, entry.state, entry.old, entry.new)
+            found.setdefault(key, []).append(cell.id)
+    return dict(sorted(found.items(), key=lambda item: (item[0][2], item[0][0])))
 
 
 def _headline(summary: Summary, found: list[Finding]) -> str:

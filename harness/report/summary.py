@@ -11,8 +11,10 @@ from pydantic import BaseModel, ConfigDict
 from harness.contract.outcomes import Outcome, Verdict
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, EXIT_VIOLATION
 from harness.probe.models import PmuVerdict, ProbeAnswer
+from harness.report.changes import CellBaseline, cell_baseline
 from harness.report.loading import CellView, RunView, load_run
 from harness.report.text import count, write_atomically
+from harness.report.traceability import TracedClause, trace
 from harness.runs.record import WORST_FIRST, ClauseRecord, ExcludedCell, IncidentRecord, worst_outcome
 
 SCHEMA_VERSION = 1
@@ -54,7 +56,8 @@ class CellSummary(_Model):
     or null, and `probe_answer` all that it said. `clauses` maps each recorded clause to the outcome that
     counts: of several tests the first of fail, error, pass, recorded, skipped. `clause_reasons` has the
     reasons of all tests that gave one. `missing` names the clauses that were planned and not recorded.
-    `incidents` count in the exit code; `retries` are the ones that another try followed.
+    `incidents` count in the exit code; `retries` are the ones that another try followed. `baseline` is null when
+    the observations were not compared with one.
     """
 
     id: str
@@ -73,6 +76,7 @@ class CellSummary(_Model):
     retries: tuple[Incident, ...]
     provenance: dict[str, str]
     config: dict[str, Any]
+    baseline: CellBaseline | None
 
 
 class Summary(_Model):
@@ -100,6 +104,7 @@ class Summary(_Model):
     host: dict[str, str]
     versions: dict[str, str]
     excluded: tuple[ExcludedCell, ...]
+    traceability: tuple[TracedClause, ...]
 
 
 def summarize(folder: Path) -> Summary:
@@ -135,6 +140,7 @@ def summarize_run(view: RunView) -> Summary:
         host=view.run.host,
         versions=view.run.versions,
         excluded=view.run.excluded,
+        traceability=trace(view.cells.values()),
     )
 
 
@@ -181,6 +187,7 @@ def _summarize_cell(cell: CellView) -> CellSummary:
         retries=_told(cell.retries),
         provenance=cell.provenance,
         config=cell.plan.config,
+        baseline=cell_baseline(cell),
     )
 
 
@@ -209,7 +216,8 @@ def _exit_code(cells: tuple[CellSummary, ...], problems: list[str]) -> int:
     """A violation outweighs everything; then comes whatever could not be judged."""
     outcomes = {outcome for cell in cells for outcome in cell.clauses.values()}
     verdicts = {cell.verdict for cell in cells}
-    if Outcome.FAIL in outcomes or Verdict.BROKEN in verdicts:
+    changed = any(cell.baseline and cell.baseline.violated for cell in cells)
+    if Outcome.FAIL in outcomes or Verdict.BROKEN in verdicts or changed:
         return EXIT_VIOLATION
     if (
         problems

@@ -13,6 +13,7 @@ from harness.contract.outcomes import Outcome
 from harness.contract.overflow import judge_probe_overflow
 from harness.probe.models import CounterState, PmuVerdict, ProbeAnswer
 from harness.report import words
+from harness.report.changes import difference
 from harness.report.findings import Finding, findings
 from harness.report.html import FILE_NAME as HTML_NAME
 from harness.report.live import LiveProgress
@@ -40,6 +41,8 @@ _KINDS = {
     "guest": "GUEST",
     "infrastructure": "INFRA",
     "retried": "RETRY",
+    "changed": "DIFF",
+    "new": "NEW",
 }
 _EXIT_COLOURS = {0: "bold green", 1: "bold red"}
 
@@ -54,6 +57,8 @@ def print_summary(summary: Summary, folder: Path, console: Console) -> None:
         console.print(_finding(finding), soft_wrap=True)
     if found:
         console.print()
+    for line in _baseline_lines(summary):
+        console.print(line, soft_wrap=True)
     if summary.partial:
         console.print(Text("Only some tests of the suite were asked for."), soft_wrap=True)
     if any(words.is_wine(cell) for cell in summary.cells):
@@ -115,6 +120,26 @@ def print_probe(answer: ProbeAnswer, reason: str, console: Console) -> None:
         )
 
 
+def _baseline_lines(summary: Summary) -> list[Text]:
+    """A line for each observation that is not as in its baseline, with all cells; one for all that are new."""
+    changed: dict[tuple[str, str], list[str]] = {}
+    new = 0
+    for cell in summary.cells:
+        for entry in cell.baseline.changes if cell.baseline else ():
+            if entry.state == "changed":
+                changed.setdefault((entry.clause, difference(entry)), []).append(cell.id)
+            else:
+                new += 1
+    lines = [
+        _finding(Finding("changed", reason, tuple(cells), (clause,)))
+        for (clause, reason), cells in changed.items()
+    ]
+    if new:
+        words = f"{count(new, 'observation')} without a baseline (halpmc baseline accept)"
+        lines.append(_finding(Finding("new", words)))
+    return lines
+
+
 def _table(summary: Summary) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for title in ("cell", "verdict", "machine", "PMU probe"):
@@ -155,7 +180,9 @@ def _word(shown: words.Shown) -> Text:
 
 def _finding(finding: Finding) -> Text:
     """One line: what kind, which clause, why, and where."""
-    clause = f"{finding.clauses[0]}: " if finding.kind in ("fail", "crash") and finding.clauses else ""
+    clause = (
+        f"{finding.clauses[0]}: " if finding.kind in ("fail", "crash", "changed") and finding.clauses else ""
+    )
     named = ", ".join(finding.cells[:MAX_NAMED])
     more = f" and {len(finding.cells) - MAX_NAMED} more" if len(finding.cells) > MAX_NAMED else ""
     where = f"  [{named}{more}]" if finding.cells else ""

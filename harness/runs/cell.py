@@ -15,6 +15,7 @@ import pytest
 
 from harness.config.load import load_guest
 from harness.config.models import Accel, Cell, GuestDefinition, Icount
+from harness.contract.cell_class import cell_class
 from harness.contract.judgement import Judgement
 from harness.contract.outcomes import Outcome, Verdict
 from harness.contract.verdict import cell_verdict, realisation
@@ -141,8 +142,8 @@ class CellRun:
                 self._note(error)
                 raise
             self._clones.append(time.monotonic() - started)
-            self._current = guest
-            stack.callback(self._forget_current)
+            stack.callback(self._look_at, self._current)
+            self._look_at(guest)
             yield guest
 
     def _start(self, stack: ExitStack, starter: GuestStarter, folder: Path) -> Guest:
@@ -153,8 +154,8 @@ class CellRun:
             self._note(error, retried=True)
         return stack.enter_context(starter.start(folder))
 
-    def _forget_current(self) -> None:
-        self._current = None
+    def _look_at(self, guest: Guest | None) -> None:
+        self._current = guest
 
     def examine(self, test: str, error: BaseException) -> None:
         """Collect evidence of the running guest when `error`, which ended a test, is a fault and no judgement."""
@@ -212,6 +213,7 @@ class CellRun:
             with self._phase("facts"):
                 self.facts = guest.facts
                 self.grant = guest.first_grant()
+            self._record_class(guest, self._definition)
             if not starter.isolated:
                 self._shared = guest
                 self._resources.push(stack.pop_all())
@@ -227,6 +229,12 @@ class CellRun:
     def _record_provenance(self, provenance: dict[str, str]) -> None:
         self._recorder.write(
             CellRecord(cell=self.cell.id, provenance={"accelerator": self._accelerator(), **provenance})
+        )
+
+    def _record_class(self, guest: Guest, definition: GuestDefinition) -> None:
+        kind = cell_class(self.cell, definition.hal, guest.generation, self._answer, guest.facts.cpus)
+        self._recorder.write(
+            CellRecord(cell=self.cell.id, provenance={"generation": str(guest.generation), "class": kind})
         )
 
     @contextmanager

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-from harness.config.models import Cell, GuestDefinition, GuestKind
-from harness.contract.expected import CellFacts
+from harness.config.models import Cell, Generation, GuestDefinition, GuestKind
+from harness.contract.expected import CellFacts, generation_of
 from harness.contract.observations import Call
 from harness.driver import deploy, protocol
 from harness.driver.device import Device, to_call
@@ -122,6 +122,11 @@ class Guest:
             yield device
         finally:
             device.close()
+
+    @property
+    def generation(self) -> Generation:
+        """The generation of the contract in this guest."""
+        return generation_of(self.definition.hal, self.cell.hal, self.facts.os_build)
 
     def known(self, probe: ProbeAnswer) -> CellFacts:
         """What expectations are computed from."""

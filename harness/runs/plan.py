@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 
 from harness import __version__
 from harness.config.matrix import Matrix
@@ -11,6 +13,8 @@ from harness.contract.clauses import suite_for
 from harness.errors import UsageError
 from harness.host.tools import host_facts
 from harness.runs.record import ExcludedCell, PlannedCell, RunRecord
+
+DEFAULT_SEQUENCES = 100
 
 
 def select_cells(matrix: Matrix, wanted: Iterable[str]) -> tuple[Cell, ...]:
@@ -51,3 +55,26 @@ def plan_run(
 def _clauses(cell: Cell, chosen: Mapping[str, Collection[str]] | None) -> tuple[str, ...]:
     """The clauses to be recorded for a cell, in the order of the suite."""
     return tuple(clause for clause in suite_for(cell) if chosen is None or clause in chosen[cell.id])
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """How many different sequences, and the seed that they are drawn from."""
+
+    sequences: int
+    seed: int
+
+    @classmethod
+    def of(cls, cell_id: str, sequences: str | None, seed_text: str | None) -> SearchPlan:
+        """The plan for a cell from what the user set; by default 100, and a seed of the cell's own, the same each time.
+
+        Raises UsageError for what is no number.
+        """
+        seed_value = zlib.crc32(cell_id.encode()) if seed_text is None else _whole("seed", seed_text, 0)
+        return cls(DEFAULT_SEQUENCES if sequences is None else _whole("sequences", sequences, 1), seed_value)
+
+
+def _whole(name: str, text: str, least: int) -> int:
+    if text.isascii() and text.isdecimal() and least <= int(text) < 1 << 32:
+        return int(text)
+    raise UsageError(f"{name} {text!r} is no number", remedy=f"use a whole number from {least} on")

@@ -132,6 +132,31 @@ class IncidentRecord(RecordModel):
     retried: bool = False
 
 
+class BaselineEntry(BaseModel):
+    """One observation against its baseline: `new` where the baseline has none; else `same` or `changed`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    clause: str
+    test: str
+    state: Literal["same", "changed", "new"]
+    old: tuple[str, ...]
+    new: tuple[str, ...]
+
+
+class BaselineRecord(RecordModel):
+    """A cell's observations against the baseline of its guest and class, as it was when the run ended.
+
+    `file` is empty when there was none; `strict`: a change makes the run red.
+    """
+
+    type: Literal["baseline"] = "baseline"
+    cell: str
+    cell_class: str
+    file: str
+    strict: bool
+    entries: tuple[BaselineEntry, ...]
+
+
 class CellEndRecord(RecordModel):
     """A cell is done: its verdict with the reason, and whether the guest got the machine that was asked for.
 
@@ -161,6 +186,7 @@ Record = Annotated[
     | PhaseRecord
     | ClauseRecord
     | IncidentRecord
+    | BaselineRecord
     | CellEndRecord
     | RunEndRecord,
     Field(discriminator="type"),

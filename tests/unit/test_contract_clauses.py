@@ -42,7 +42,7 @@ def test_suite_of_a_cell() -> None:
     assert suite_for(Cell(id="a")) == SUITE
     assert suite_for(Cell(id="a", guest=None)) == ("PROBE-1", "PROBE-2")
     basic = suite_for(Cell(id="a", suite=(SuitePart.BASIC,)))
-    assert len(basic) == 36
+    assert len(basic) == 37
     assert set(SUITE) - set(basic) == {"PARAM-4", "FREE-4", "IRQL-2", "LIFE-3", "LIFE-4", "LIFE-5"}
     assert suite_for(Cell(id="a", suite=(SuitePart.CRASH,))) == (
         "PROBE-1",

@@ -130,3 +130,17 @@ def test_a_wrong_matrix_is_a_usage_error_with_its_line(tmp_path: Path) -> None:
     assert done.returncode == 4
     assert "m.yaml:3:" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--halpmc-sequences=0", "sequences '0' is no number"),
+        ("--halpmc-seed=x", "seed 'x' is no number"),
+        ("--halpmc-strict-baseline=yes", "strict_baseline is 'yes'"),
+    ],
+)
+def test_a_setting_that_is_none_is_a_usage_error_before_anything_starts(option: str, words: str) -> None:
+    done = pytest_run(str(contract_suite()), f"--halpmc-matrix={DEMO}", option, "--collect-only", "-q")
+    assert done.returncode == 4
+    assert words in done.stderr
