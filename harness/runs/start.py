@@ -195,10 +195,10 @@ class GuestStarter:
     def _ready(self, vm: Vm, folder: Path) -> None:
         """What a template holds: SSH answers and a command has run; with a lane, drivers and a waiting client, too."""
         with self.connect(vm, folder) as transport:
-            done = transport.exec("ver", timeout_s=READY_S)
+            done = transport.exec("cmd /c ver", timeout_s=READY_S)
             if done.exit_code != 0:
                 raise GuestError(
-                    f"the guest's shell answers `ver` with exit code {done.exit_code}: {done.stderr}"
+                    f"the guest's shell answers `cmd /c ver` with exit code {done.exit_code}: {done.stderr}"
                 )
             if self.definition.lane is None:
                 return

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from harness.config.models import Arch, Enlightenments, Firmware, GuestDefinition
+from harness.doctor.windows import check_windows_parts
 from harness.errors import InfrastructureError, ToolMissing
 from harness.vm.firmware import find_uefi
 from harness.vm.hyperv import hyperv_flags
@@ -108,3 +109,13 @@ def test_what_aarch64_has_not_is_refused(wish: dict[str, object]) -> None:
     assert GuestDefinition.model_validate(guest | wish | {"arch": "x86_64"})
     with pytest.raises(ValidationError, match="x86_64 alone"):
         GuestDefinition.model_validate(guest | wish | {"arch": "aarch64"})
+
+
+def test_the_doctor_tells_what_a_host_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert [finding.status for finding in check_windows_parts()] == ["ok"] * 5
+    monkeypatch.setattr(find_uefi, "__defaults__", ([tmp_path],))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("harness.host.tools.SYSTEM_FOLDERS", ())
+    missing = list(check_windows_parts())
+    assert [finding.status for finding in missing] == ["warn"] * 5
+    assert all("install the package" in finding.remedy for finding in missing)
