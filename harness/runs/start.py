@@ -21,6 +21,7 @@ from harness.imaging.store import GuestImage, find_guest, verify
 from harness.runs.aftermath import crashed, next_boot
 from harness.runs.guest import Guest
 from harness.vm.evidence import Evidence, collect
+from harness.vm.hyperv import offered
 from harness.vm.machine import Machine, run_script
 from harness.vm.media import INBOX_BUS, CdRom
 from harness.vm.phases import Phases
@@ -296,6 +297,7 @@ class GuestStarter:
             "guest_title": self.definition.title,
             "hal": "reference HAL (our model of the documentation)" if reference else "system",
             **({"pmu access": self.definition.pmu_access} if self.definition.pmu_access else {}),
+            "enlightenments": offered(self.definition.enlightenments, self._machine.accel),
             "start": self.how,
             "clock": "of the saved state"
             if self._template and not self.definition.clock_can_be_set
