@@ -72,6 +72,7 @@ from harness.driver.system_messages import (
     ServiceState,
     ServiceStatus,
     ServiceType,
+    SystemState,
 )
 from harness.driver.wire import Empty, ErrorInfo, ErrorKind, HexInt, Message, UInt16, UInt32
 
@@ -146,6 +147,7 @@ __all__ = [
     "ServiceType",
     "StepAnswer",
     "StepReference",
+    "SystemState",
     "UInt16",
     "UInt32",
     "json_schema",
@@ -184,6 +186,7 @@ class Answer(Message):
 REQUESTS: dict[str, tuple[type[Message], type[Message]]] = {
     "hello": (Empty, Hello),
     "facts": (Empty, Facts),
+    "system.state": (Empty, SystemState),
     "clock.set": (ClockSet, Empty),
     "service.create": (ServiceCreate, Empty),
     "service.start": (ServiceChange, ServiceState),
