@@ -8,9 +8,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from harness.config.models import Expect
 from harness.contract.outcomes import Outcome, Verdict
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, EXIT_VIOLATION
 from harness.probe.models import PmuVerdict, ProbeAnswer
+from harness.report.kills import Kill, Seen, kills
 from harness.report.loading import CellView, RunView, load_run
 from harness.report.text import count, write_atomically
 from harness.runs.record import WORST_FIRST, ClauseRecord, ExcludedCell, IncidentRecord, worst_outcome
@@ -21,6 +23,7 @@ MAX_NAMED = 8
 """Clauses that a sentence about a shortage names; `missing` has them all."""
 UNENDED = "the run ended before this cell did"
 
+EXIT_KILLED = "every defect is noticed, and the sound HAL conforms"
 EXIT_MEANINGS = {
     EXIT_OK: "all conform",
     EXIT_VIOLATION: "contract violation",
@@ -80,6 +83,7 @@ class Summary(_Model):
 
     A shortage is red: `exit_code` is 3 then (or 1, which outweighs it), and `problems` names it in words.
     `partial` when only some tests of the suite were asked for: the plan then holds their clauses alone.
+    `expect` says what is green: with `killed` the violations of `defects` that did not survive are what is wanted.
     `finished` is false for a run that was killed or still goes on. `counts` has the pairs by outcome.
     """
 
@@ -100,6 +104,17 @@ class Summary(_Model):
     host: dict[str, str]
     versions: dict[str, str]
     excluded: tuple[ExcludedCell, ...]
+    expect: Expect = Expect.CONFORM
+    defects: tuple[Kill, ...] = ()
+
+    @property
+    def exit_meaning(self) -> str:
+        """The exit code in words."""
+        if self.expect is Expect.KILLED and self.exit_code != EXIT_INFRASTRUCTURE:
+            survivors = [kill.defect for kill in self.defects if kill.survived]
+            survived = f"not noticed: {', '.join(dict.fromkeys(survivors))}"
+            return EXIT_KILLED if self.exit_code == EXIT_OK else survived if survivors else EXIT_MEANINGS[1]
+        return EXIT_MEANINGS[self.exit_code]
 
 
 def summarize(folder: Path) -> Summary:
@@ -113,7 +128,11 @@ def summarize_run(view: RunView) -> Summary:
     planned = sum(len(cell.plan.clauses) for cell in view.cells.values())
     outcomes = [outcome for cell in cells for outcome in cell.clauses.values()]
     problems = [*view.damage, *(f"{cell.id}: {shortage(cell)}" for cell in cells if shortage(cell))]
-    exit_code = _exit_code(cells, problems)
+    defects = kills(_seen(cell, view) for cell in cells) if view.run.expect is Expect.KILLED else ()
+    killed = {kill.cell for kill in defects if not kill.survived}
+    exit_code = _exit_code(tuple(cell for cell in cells if cell.id not in killed), problems)
+    if exit_code == EXIT_OK and any(kill.survived for kill in defects):
+        exit_code = EXIT_VIOLATION
     if exit_code == EXIT_OK and view.end and view.end.exit_code != EXIT_OK:
         problems.append(f"the run ended with exit code {view.end.exit_code}, and no record says why")
         exit_code = EXIT_INFRASTRUCTURE
@@ -135,6 +154,18 @@ def summarize_run(view: RunView) -> Summary:
         host=view.run.host,
         versions=view.run.versions,
         excluded=view.run.excluded,
+        expect=view.run.expect,
+        defects=defects,
+    )
+
+
+def _seen(cell: CellSummary, view: RunView) -> Seen:
+    return Seen(
+        cell=cell.id,
+        config=cell.config,
+        promised=view.cells[cell.id].plan.promised,
+        outcomes=cell.clauses,
+        reasons=cell.clause_reasons,
     )
 
 

@@ -13,20 +13,32 @@ from harness.contract.judgement import Judgement, skip_other_generation
 from harness.contract.observations import Call
 from harness.driver.deploy import SERVICES
 from harness.driver.device import Device
+from harness.runs.cell import CellRun
 from harness.runs.guest import Guest
 
 Settle = Callable[[Judgement], None]
 Observe = Callable[[str, Any], None]
 
 
+@pytest.fixture(autouse=True)
+def _needs_this_generation(cell_run: CellRun, request: pytest.FixtureRequest, settle: Settle) -> None:
+    """Where the cell's settings say the generation, a clause of the other one is skipped without a guest."""
+    if cell_run.generation is not None:
+        _skip_other_generation(request, cell_run.generation, settle)
+
+
+def _skip_other_generation(request: pytest.FixtureRequest, generation: Generation, settle: Settle) -> None:
+    for mark in request.node.iter_markers("clause"):
+        for name in mark.args:
+            other = skip_other_generation(name, generation)
+            if other is not None:
+                settle(other)
+
+
 @pytest.fixture
 def generation(guest: Guest, request: pytest.FixtureRequest, settle: Settle) -> Generation:
     """The generation of the contract that this guest has; skips clauses of the other one with that reason."""
-    for mark in request.node.iter_markers("clause"):
-        for name in mark.args:
-            other = skip_other_generation(name, guest.generation)
-            if other is not None:
-                settle(other)
+    _skip_other_generation(request, guest.generation, settle)
     return guest.generation
 
 
