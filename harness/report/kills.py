@@ -17,7 +17,8 @@ class Kill(BaseModel):
 
     `promised` are the clauses of which one has to notice. `killed_by` are those that did, in the order of the suite:
     by a violation, or, those in `changed`, by recording something else than the cell that is the same but sound.
-    `survived` when no promised clause is among them; `judged` when all promised clauses could be judged.
+    `survived` when no promised clause is among them; `judged` when all promised clauses could be judged, which
+    for those that record needs the sound cell in the same run.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,7 +72,7 @@ def _kill(cell: Seen, sound: Seen | None) -> Kill:
     killed_by = tuple(
         clause for clause, outcome in cell.outcomes.items() if outcome is Outcome.FAIL or clause in changed
     )
-    unjudged = (Outcome.ERROR, None)
+    unjudged = (Outcome.ERROR, None) if sound is not None else (Outcome.ERROR, Outcome.RECORDED, None)
     return Kill(
         defect=str(_defect(cell.config)),
         generation=str(cell.config["hal"]["generation"]),

@@ -131,8 +131,9 @@ def summarize_run(view: RunView) -> Summary:
     defects = kills(_seen(cell, view) for cell in cells) if view.run.expect is Expect.KILLED else ()
     killed = {kill.cell for kill in defects if not kill.survived}
     exit_code = _exit_code(tuple(cell for cell in cells if cell.id not in killed), problems)
-    if exit_code == EXIT_OK and any(kill.survived for kill in defects):
-        exit_code = EXIT_VIOLATION
+    survivors = [kill for kill in defects if kill.survived]
+    if exit_code == EXIT_OK and survivors:
+        exit_code = EXIT_VIOLATION if any(kill.judged for kill in survivors) else EXIT_INFRASTRUCTURE
     if exit_code == EXIT_OK and view.end and view.end.exit_code != EXIT_OK:
         problems.append(f"the run ended with exit code {view.end.exit_code}, and no record says why")
         exit_code = EXIT_INFRASTRUCTURE

@@ -109,14 +109,18 @@ def test_a_changed_record_notices(tmp_path: Path) -> None:
     )
 
 
-def test_without_the_sound_twin_nothing_counts_as_changed(tmp_path: Path) -> None:
+def test_without_the_sound_twin_a_record_says_nothing(tmp_path: Path) -> None:
     cells = [guest_cell(BROKEN, hal=HalSettings(defect="only-its-thread-frees"))]
     run = RunBuilder(tmp_path, cells, clauses={BROKEN: ("FREE-6",)}, promised={BROKEN: ("FREE-6",)})
     run.clause(BROKEN, "FREE-6", Outcome.RECORDED, "refused")
     run.end(BROKEN, Verdict.PHANTOM, "a reason")
     run.finish(0)
     summary = summarize(tmp_path)
-    assert (summary.exit_code, summary.defects[0].killed_by) == (1, ())
+    assert (summary.exit_code, summary.defects[0].killed_by, summary.defects[0].verdict) == (
+        3,
+        (),
+        "not judged",
+    )
 
 
 def test_a_matrix_that_expects_conformity_has_no_kills(tmp_path: Path) -> None:
