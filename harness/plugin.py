@@ -161,8 +161,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run cell by cell in the order of their ids; every clause named by a marker must be in the catalogue."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run cell by cell in the order of their ids; every clause named by a marker must be in the catalogue.
+
+    Tests of clauses that are in no part of the suite that their cell runs are left out: the plan has none of them.
+    """
     items.sort(key=_cell_id)
     named = [(item, name) for item in items for mark in item.iter_markers("clause") for name in mark.args]
     if named:
@@ -173,6 +176,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 clause(name)
             except UsageError as error:
                 raise pytest.UsageError(f"{item.nodeid}: {error}") from None
+    outside = {item for item, _ in named if not _in_suite(item)}
+    if outside:
+        items[:] = [item for item in items if item not in outside]
+        config.hook.pytest_deselected(items=list(outside))
+
+
+def _in_suite(item: pytest.Item) -> bool:
+    """Whether a test judges a clause that its cell's suite has; tests outside cells are nobody's business here."""
+    from harness.contract.clauses import suite_for
+
+    cell = _cell(item)
+    names = {name for mark in item.iter_markers("clause") for name in mark.args}
+    return cell is None or not names.isdisjoint(suite_for(cell))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -188,12 +204,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def _cell_id(item: pytest.Item) -> str:
     """The id of the cell that a test runs in; empty, hence first, for tests outside cells."""
-    cell = (
-        item.callspec.params.get("cell")
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-        else None
-    )
-    return getattr(cell, "id", "")
+    return getattr(_cell(item), "id", "")
+
+
+def _cell(item: pytest.Item) -> Cell | None:
+    """The cell of the matrix that a test runs in."""
+    if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
+        return None
+    cell: Cell | None = item.callspec.params.get("cell")  # type: ignore[assignment]
+    return cell if hasattr(cell, "suite") else None
 
 
 def pytest_runtestloop(session: pytest.Session) -> None:

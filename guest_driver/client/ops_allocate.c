@@ -128,6 +128,8 @@ void op_allocate(struct exchange *exchange)
 		args->flags |= PMCTEST_KEEP;
 	if (arg_at_dispatch(exchange))
 		args->flags |= PMCTEST_DISPATCH;
+	if (arg_bool_or(exchange, "null_cell", false))
+		args->flags |= PMCTEST_NULL_CELL;
 	if (arg_given(exchange, "affinity", &list)) {
 		args->flags |= PMCTEST_WITH_AFFINITY;
 		args->affinity_items = read_affinities(exchange, list, affinities);

@@ -141,7 +141,9 @@ void op_free(struct exchange *exchange)
 		.handle = arg_hex(exchange, "handle"),
 		.cpu = arg_u32_or(exchange, "cpu", PMCTEST_ANY_CPU),
 		.flags = (arg_bool_or(exchange, "worker", false) ? PMCTEST_FREE_WORKER : 0) |
-			 (arg_at_dispatch(exchange) ? PMCTEST_FREE_DISPATCH : 0),
+			 (arg_at_dispatch(exchange) ? PMCTEST_FREE_DISPATCH : 0) |
+			 (arg_bool_or(exchange, "any", false) ? PMCTEST_FREE_ANY : 0) |
+			 (arg_bool_or(exchange, "pool", false) ? PMCTEST_FREE_POOL : 0),
 	};
 	struct pmctest_free *request = (void *)exchange->client->scratch; /* outlives this function, as a request that hangs does */
 	struct pmctest_call call;

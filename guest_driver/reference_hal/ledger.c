@@ -95,10 +95,17 @@ static BOOLEAN release(struct grant *grant, const struct caller *caller)
 	return TRUE;
 }
 
+static BOOLEAN is_of(ULONG64 handle, const struct grant *grant)
+{
+	if (grant->handle == 0)
+		return FALSE;
+	return grant->handle == handle || (defect("near-miss-frees") && grant->handle + 8 - handle <= 16);
+}
+
 BOOLEAN ledger_release(ULONG64 handle, const struct caller *caller)
 {
-	for (ULONG i = 0; i < MAX_GRANTS && handle != 0; i++) {
-		if (grants[i].handle == handle)
+	for (ULONG i = 0; i < MAX_GRANTS; i++) {
+		if (is_of(handle, &grants[i]))
 			return release(&grants[i], caller);
 	}
 	return FALSE;

@@ -71,6 +71,7 @@ _CATALOGUE = (
     Defect(
         "stale-frees-holder", ("FREE-5",), "Refuses a stale handle, and frees whoever holds the counters."
     ),
+    Defect("near-miss-frees", ("FREE-4",), "Takes what lies 8 bytes beside a handle for the handle."),
     Defect("handle-reused", ("FREE-5",), "Gives out the same handle again as soon as it is free."),
     Defect(
         "only-its-thread-frees", ("FREE-6",), "Refuses a free from another thread than the one that asked."

@@ -189,6 +189,9 @@ def _refuse_duplicates(candidates: list[_Candidate], order: list[str], document:
 def _completed(candidate: _Candidate, document: Document, guest_of: GuestOf) -> dict[str, Any]:
     """The settings, with machine and architecture filled in from the guest unless they contradict it."""
     settings, where = dict(candidate.settings), candidate.where
+    room = settings["max_cpus"]
+    if room is not None and room < settings["smp"]:
+        raise document.error(where["max_cpus"], f"max_cpus: {room} is less than smp: {settings['smp']}")
     if settings["guest"] == PROBE_ONLY:
         arch = settings.setdefault("arch", Arch.X86_64)
         settings.setdefault("machine", _PROBE_MACHINE[arch])

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
-from harness.config.models import Accel, Arch, Expect, Generation, Model, Start, WithoutPmu
+from harness.config.models import Accel, Arch, Expect, Generation, Model, Start, SuitePart, WithoutPmu
 
 ID_PATTERN = r"^[a-z0-9][a-z0-9+._-]{0,119}$"
 """Cell ids are folder names, arguments of pytest -k and words of a shell line."""
@@ -64,6 +64,13 @@ Cpu = Annotated[
 ]
 Smp = Annotated[int, Field(ge=1, le=256, description="Number of virtual CPUs.")]
 MemoryMib = Annotated[int, Field(ge=64, le=1 << 20, description="Memory in MiB.")]
+MaxCpus = Annotated[
+    int, Field(ge=1, le=256, description="Room for so many CPUs, of which smp are there when it starts.")
+]
+Suite = Annotated[
+    tuple[SuitePart, ...],
+    Field(min_length=1, description="Parts of the suite that run in the cell; all, unless it is written."),
+]
 Id = Annotated[str, AfterValidator(_cell_id), WithJsonSchema({"type": "string", "pattern": ID_PATTERN})]
 NonEmpty = Field(min_length=1)
 EveryDefect = Annotated[
@@ -88,6 +95,8 @@ class Settings(TypedDict, total=False):
     smp: Smp
     memory_mib: MemoryMib
     start: Start
+    suite: Suite
+    max_cpus: MaxCpus | None
     generation: Generation
     without_pmu: WithoutPmu
     defect: str | None
@@ -107,6 +116,7 @@ class Axes(TypedDict, total=False):
     smp: Annotated[tuple[Smp, ...], NonEmpty]
     memory_mib: Annotated[tuple[MemoryMib, ...], NonEmpty]
     start: Annotated[tuple[Start, ...], NonEmpty]
+    max_cpus: Annotated[tuple[MaxCpus | None, ...], NonEmpty]
     generation: Annotated[tuple[Generation, ...], NonEmpty]
     without_pmu: Annotated[tuple[WithoutPmu, ...], NonEmpty]
     defect: Annotated[tuple[str | None, ...], NonEmpty] | EveryDefect

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from harness.config.models import Cell, Generation
+from harness.contract.expected import Expected, expect_counters
 from harness.contract.judgement import Judgement, failed, passed, skipped
 from harness.contract.observations import Call, Counted, CounterSeen, CpuidLeaf
 from harness.contract.status import documented_allocate
@@ -42,10 +43,9 @@ def judge_counting_everywhere(
     `counted` is by the CPU that was asked for; `privileged` says whether the test driver may touch the PMU at all.
     Raises DriverError when the test driver did not count on that CPU: then nothing was observed.
     """
-    if probe.verdict is not PmuVerdict.COUNTING:
-        return skipped(f"there is no PMU here that counts: the PMU probe says {probe.verdict}")
-    if not privileged:
-        return skipped("the guest runs the test driver without the privilege to touch the PMU")
+    expectation = expect_counters(probe, privileged=privileged)
+    if expectation.expected is not Expected.COUNTING:
+        return skipped(f"no counter must count here: {expectation.because}")
     if not first.succeeded:
         return skipped(f"nothing was granted: the plain request gave {first.answer}")
     if not counted:
@@ -93,7 +93,7 @@ def judge_no_false_counting(
     """VIRT-2: without a PMU any documented status conforms, and nothing may count."""
     if probe.verdict is not PmuVerdict.ABSENT:
         return skipped(f"there is a PMU here: the PMU probe says {probe.verdict}")
-    fact = f"the PMU probe found no PMU with {probe.accel}, {probe.machine}, -cpu {probe.cpu}"
+    fact = expect_counters(probe, privileged=True).because
     if first.status not in documented_allocate(generation):
         return failed("VIRT-2", f"without a PMU: expected a documented status, got {first.answer}", fact)
     if counted is None:

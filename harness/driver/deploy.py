@@ -17,6 +17,7 @@ from harness.guest.transport import Transport
 #: Two instances of one binary: the second one is the "second driver" of the contract.
 SERVICES = ("pmctest", "pmctest2")
 LANE_SERVICE = "pmclane"
+SERVICE_DOES_NOT_EXIST = 1060  # Win32
 SYSTEM_HAL = r"C:\windows\system32\hal.dll"
 START_TIMEOUT_MS = 30_000
 #: 1970 as a FILETIME: 100 ns since 1601.
@@ -65,6 +66,16 @@ def verify(session: ClientSession, hashes: dict[str, str]) -> None:
             raise GuestError(
                 f"{path} differs in the guest after the transfer: sha256 {seen}, sent {expected}"
             )
+
+
+def remove_drivers(session: ClientSession) -> None:
+    """Delete the services of both instances, which do not run, where there are any: they outlive a reboot."""
+    for service in SERVICES:
+        try:
+            session.call("service.delete", protocol.ServiceState, name=service)
+        except ClientError as error:
+            if error.code != SERVICE_DOES_NOT_EXIST:
+                raise
 
 
 def start_drivers(session: ClientSession, definition: GuestDefinition) -> None:

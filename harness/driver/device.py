@@ -60,11 +60,13 @@ class Device:
         cpu: int | None = None,
         keep: bool = False,
         irql: protocol.Irql | None = None,
+        null_cell: bool = False,
     ) -> Call:
         """HalAllocateHardwareCounters; without arguments the plain request (NULL, 0, NULL).
 
         With `keep` the allocation belongs to the driver instead of to this handle: only a free or its unload ends it.
-        `irql` 2 makes the call at DISPATCH_LEVEL: only a driver that was started with AllowDestructive=1 does that.
+        `irql` 2 makes the call at DISPATCH_LEVEL, `null_cell` passes NULL for CounterSetHandle: only a driver that was
+        started with AllowDestructive=1 does that.
         """
         return self._call(
             "allocate",
@@ -75,6 +77,7 @@ class Device:
             poison=POISON,
             keep=keep,
             irql=irql,
+            null_cell=null_cell,
         )
 
     def free(
@@ -84,9 +87,17 @@ class Device:
         cpu: int | None = None,
         worker: bool = False,
         irql: protocol.Irql | None = None,
+        any_value: bool = False,
     ) -> Call:
-        """HalFreeHardwareCounters; `worker` makes a system thread call it; `irql` as in `allocate`."""
-        return self._call("free", handle=handle, cpu=cpu, worker=worker, irql=irql)
+        """HalFreeHardwareCounters; `worker` makes a system thread call it; `irql` as in `allocate`.
+
+        `any_value` passes a value on that never was a handle (AllowDestructive=1 only).
+        """
+        return self._call("free", handle=handle, cpu=cpu, worker=worker, irql=irql, any=any_value)
+
+    def free_pool(self) -> Call:
+        """HalFreeHardwareCounters with the address of nonpaged pool (AllowDestructive=1 only)."""
+        return self._call("free", handle=0, pool=True)
 
     def leak(self) -> Call:
         """The plain request, whose grant the driver forgets: nothing ever frees it (AllowDestructive=1 only)."""

@@ -90,6 +90,7 @@ def report_html(folder: Path, view: RunView, summary: Summary) -> str:
             clause_counts={
                 clause: _counts(cell.clauses.get(clause) for cell in summary.cells) for clause in clauses
             },
+            clause_tests={clause: _tests(view, clause) for clause in clauses},
             groups=_groups(summary.cells),
             verdicts=Counter(cell.verdict for cell in summary.cells),
             realised=Counter(cell.realised for cell in summary.cells),
@@ -172,6 +173,12 @@ def _clause_order(summary: Summary) -> list[str]:
     return [clause for clause in CLAUSES if clause in seen] + [
         clause for clause in seen if clause not in CLAUSES
     ]
+
+
+def _tests(view: RunView, clause: str) -> list[str]:
+    """The tests that judged a clause in any cell, by name."""
+    records = (record for cell in view.cells.values() for record in cell.clauses.get(clause, ()))
+    return list(dict.fromkeys(record.test.rpartition("::")[2] or record.test for record in records))
 
 
 def _families(clauses: list[str]) -> list[tuple[str, list[tuple[str, str]]]]:

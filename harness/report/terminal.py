@@ -36,6 +36,7 @@ _COLUMNS = {
 _KINDS = {
     "fail": "FAIL",
     "survived": "ALIVE",
+    "crash": "CRASH",
     "record": "SHORT",
     "guest": "GUEST",
     "infrastructure": "INFRA",
@@ -153,7 +154,7 @@ def _word(shown: words.Shown) -> Text:
 
 def _finding(finding: Finding) -> Text:
     """One line: what kind, which clause, why, and where."""
-    clause = f"{finding.clauses[0]}: " if finding.kind == "fail" and finding.clauses else ""
+    clause = f"{finding.clauses[0]}: " if finding.kind in ("fail", "crash") and finding.clauses else ""
     named = ", ".join(finding.cells[:MAX_NAMED])
     more = f" and {len(finding.cells) - MAX_NAMED} more" if len(finding.cells) > MAX_NAMED else ""
     where = f"  [{named}{more}]" if finding.cells else ""

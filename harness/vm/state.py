@@ -39,12 +39,14 @@ class SavedState:
     """What a VM needs to go on from a state.
 
     `overlay` is a qcow2 file that the VM takes a copy of, to write into: an empty one over the state's disk, or, with
-    an internal snapshot, that disk itself. `stream` is the device state; None with an internal snapshot.
+    an internal snapshot, that disk itself. `stream` is the device state; None with an internal snapshot. `variables` is
+    what UEFI firmware had written by then, a qcow2 file that the VM takes a copy of, too.
     """
 
     mechanism: Mechanism
     overlay: Path
     stream: Path | None
+    variables: Path | None = None
 
 
 def save_stream(qmp: Qmp, path: Path) -> None:
@@ -77,6 +79,11 @@ def load_stream(qmp: Qmp, path: Path) -> None:
             return None if status == "inmigrate" else True
 
         wait_for("loading the machine's state", STATE_S, loaded, interval=0.001)
+
+
+def whole_ram(qmp: Qmp) -> None:
+    """Have a clone save its RAM, too: what it was restored with left that out."""
+    qmp.execute("migrate-set-capabilities", capabilities=[{**CAPABILITIES[0], "state": False}])
 
 
 def save_snapshot(qmp: Qmp) -> None:

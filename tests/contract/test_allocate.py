@@ -14,6 +14,7 @@ from harness.contract.expectations import (
     judge_released,
     record_handle_on_error,
 )
+from harness.contract.expected import CellFacts, expect_plain_request
 from harness.contract.judgement import combine
 from harness.contract.observations import Call
 from harness.contract.race import ROUNDS, THREADS, judge_cycles, judge_race
@@ -34,11 +35,13 @@ def test_both_routines_are_exported(guest: Guest, settle: Settle, observe: Obser
 
 @pytest.mark.clause("ALLOC-1")
 def test_the_plain_request_gives_a_handle_or_a_documented_error(
-    pmc: Device, generation: Generation, settle: Settle, observe: Observe
+    pmc: Device, facts: CellFacts, settle: Settle, observe: Observe
 ) -> None:
+    expectation = expect_plain_request(facts)
     call = pmc.allocate()
+    observe("expected", f"{expectation.expected}, because {expectation.because}")
     observe("allocate(NULL, 0, NULL)", call)
-    settle(judge_first_allocate(call, generation))
+    settle(judge_first_allocate(call, facts.generation, expectation))
 
 
 @pytest.mark.clause("ALLOC-2")

@@ -10,6 +10,7 @@ from harness.contract.presence import (
     judge_no_false_counting,
     judge_view_agreement,
 )
+from harness.contract.records import record_dead
 from harness.driver.device import Device
 from harness.probe.models import ProbeAnswer
 from harness.runs.guest import Guest
@@ -47,3 +48,11 @@ def test_guest_and_probe_see_the_same_pmu(
     observe("CPUID in the guest", [leaf.model_dump(mode="json") for leaf in guest.facts.cpuid])
     observe("counters", None if counted is None else counted.model_dump(mode="json"))
     settle(judge_view_agreement(probe_answer, guest.facts.cpuid, counted))
+
+
+@pytest.mark.clause("VIRT-4")
+def test_a_pmu_that_is_advertised_but_dead(
+    probe_answer: ProbeAnswer, settle: Settle, observe: Observe
+) -> None:
+    observe("probe", {counter.name: f"{counter.event}: {counter.state}" for counter in probe_answer.counters})
+    settle(record_dead(probe_answer))

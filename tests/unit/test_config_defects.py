@@ -43,7 +43,7 @@ def test_the_kill_matrix_has_every_defect_in_every_generation_and_the_sound_hal(
     assert len(DEFECTS) >= 30
     assert cells == wanted | {(None, generation) for generation in Generation}
     assert len(matrix.cells) == len(cells), "no cell twice"
-    assert {reason.split()[2] for _, reason in matrix.excluded} == {
+    assert {reason.split()[2] for _, reason in matrix.excluded if "does not show" in reason} == {
         name for name, defect in DEFECTS.items() if len(defect.generations) == 1
     }
 

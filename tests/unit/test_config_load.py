@@ -13,7 +13,9 @@ from harness.config.models import Arch
 from harness.errors import EXIT_USAGE, ConfigError, UsageError
 
 HEAD = "schema: 1\nname: t\n"
-KEYS = "accel, arch, cpu, defect, generation, guest, machine, memory_mib, pmu, smp, start, without_pmu"
+KEYS = (
+    "accel, arch, cpu, defect, generation, guest, machine, max_cpus, memory_mib, pmu, smp, start, without_pmu"
+)
 GUEST = """\
 name: embedded
 title: Debian with Wine
@@ -176,6 +178,10 @@ MEANING = {
     "other architecture than the guest": (
         HEAD + "include: [{arch: aarch64}]\n",
         "3:18: guest 'embedded' is x86_64, not aarch64",
+    ),
+    "room for fewer CPUs than there are": (
+        HEAD + "include: [{smp: 4, max_cpus: 2}]\n",
+        "3:30: max_cpus: 2 is less than smp: 4",
     ),
     "too many combinations": (
         HEAD + f"axes: {{smp: {list(range(1, 257))}, memory_mib: {list(range(64, 600))}}}\n",

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from harness.config.ids import word
 from harness.config.load import load_matrix, matrix_json_schema
 from harness.config.matrix import Matrix
-from harness.config.models import Accel, Arch, Cell, Generation, HalSettings, Start, WithoutPmu
+from harness.config.models import Accel, Arch, Cell, Generation, HalSettings, Start, SuitePart, WithoutPmu
 from harness.config.schema import Axes, Include, Settings
 from harness.paths import project_root
 
@@ -54,7 +54,7 @@ def ids(matrix: Matrix) -> list[str]:
 
 def test_demo_matrix() -> None:
     matrix = load_matrix(DEMO)
-    assert len(matrix.cells) == 22
+    assert len(matrix.cells) == 23
     assert matrix.excluded == ()
     assert "embedded-nehalem-pmu_on-exclusive-grant" in ids(matrix)
     by_id = {cell.id: cell for cell in matrix.cells}
@@ -80,8 +80,12 @@ def test_demo_matrix() -> None:
         pmu=True,
         accel=Accel.AUTO,
         start=Start.CLONE,
+        suite=(SuitePart.BASIC,),
         hal=HalSettings(generation=Generation.SHARED, without_pmu=WithoutPmu.REFUSE),
     )
+    whole = {cell.id for cell in matrix.cells if cell.guest and cell.suite == tuple(SuitePart)}
+    assert whole == {"embedded-whole-suite", "arm64-pmu_on-shared"}
+    assert by_id["embedded-whole-suite"].max_cpus == 3
 
 
 def test_demo_matrix_is_valid_for_editors() -> None:
@@ -188,7 +192,7 @@ def test_an_include_changes_the_defaults(load: Any) -> None:
 def test_keys_of_the_file_are_those_of_a_cell() -> None:
     keys = (set(Cell.model_fields) | set(HalSettings.model_fields)) - {"id", "hal"}
     assert set(Settings.__annotations__) == keys
-    assert set(Axes.__annotations__) == keys
+    assert set(Axes.__annotations__) == keys - {"suite"}  # what runs in a machine is no axis of it
     assert set(Include.__annotations__) - {"id"} <= keys
 
 

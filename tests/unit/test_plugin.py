@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.config.load import load_matrix
-from harness.contract.clauses import SUITE
+from harness.contract.clauses import suite_for
 from harness.paths import contract_suite, project_root
 
 ROOT = project_root()
@@ -88,11 +88,7 @@ def test_every_clause_of_the_suite_has_a_test_in_every_cell(tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stdout + done.stderr
     marks = {tuple(line.split()[1:]) for line in done.stdout.splitlines() if line.startswith("MARK")}
-    expected = {
-        (cell.id, name)
-        for cell in load_matrix(DEMO).cells
-        for name in (SUITE if cell.guest else ("PROBE-1",))
-    }
+    expected = {(cell.id, name) for cell in load_matrix(DEMO).cells for name in suite_for(cell)}
     assert marks == expected
 
 
