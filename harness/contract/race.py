@@ -13,8 +13,8 @@ from harness.contract.observations import Call, RaceEntry, RaceEvent
 from harness.contract.status import STATUS_INSUFFICIENT_RESOURCES, STATUS_SUCCESS, format_status
 from harness.errors import DriverError
 
-#: A race of the suite. So many rounds notice, in 99 of 100 races, what shows in one round of 26 (see rounds_needed).
-THREADS, ROUNDS = 4, 120
+#: A race of the suite. So many rounds notice, in 99 of 100 races, what shows in one round of 109 (see rounds_needed).
+THREADS, ROUNDS = 4, 500
 
 _NEXT = {
     None: {RaceEvent.ALLOCATING},

@@ -214,7 +214,7 @@ def test_cycles() -> None:
 
 def test_rounds_needed_and_the_first_round_that_shows() -> None:
     assert (rounds_needed(0.5), rounds_needed(1.0), rounds_needed(0.038)) == (7, 1, 119)
-    assert rounds_needed(0.038) <= ROUNDS < rounds_needed(0.037)
+    assert rounds_needed(0.0092) <= ROUNDS < rounds_needed(0.0091)
     sound = [(0, 0, 0, 0, 0), (1, 0, 0, 1, 0), (2, 0, 0, 3, 0), (3, 0, 0, 4, 0)]
     assert first_shown(sound, 2) is None
     twice = [(0, 0, 3, 0, 0), (1, 1, 3, 0, 0), (2, 0, 3, 1, 0), (3, 1, 3, 1, 0)]
