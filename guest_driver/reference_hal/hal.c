@@ -105,7 +105,7 @@ static void write_cell(NTSTATUS status, ULONG64 granted, void **cell)
 
 NTSTATUS NTAPI reference_allocate(struct counter_affinity *affinity, ULONG group_count, void *list, void **handle)
 {
-	const struct caller caller = caller_describe(__builtin_return_address(0));
+	struct caller caller;
 	BOOLEAN wait;
 	ULONG64 granted = 0;
 	NTSTATUS status;
@@ -114,6 +114,7 @@ NTSTATUS NTAPI reference_allocate(struct counter_affinity *affinity, ULONG group
 		return STATUS_INVALID_PARAMETER;
 	InterlockedIncrement(&asking);
 	lock();
+	caller = caller_describe(__builtin_return_address(0)); /* by the settings that count now */
 	if (defect("no-broker"))
 		status = STATUS_NOT_SUPPORTED;
 	else
@@ -129,11 +130,12 @@ NTSTATUS NTAPI reference_allocate(struct counter_affinity *affinity, ULONG group
 
 NTSTATUS NTAPI reference_free(void *handle)
 {
-	const struct caller caller = caller_describe(__builtin_return_address(0));
+	struct caller caller;
 	ULONG64 value = (ULONG_PTR)handle;
 	BOOLEAN freed, stale;
 
 	lock();
+	caller = caller_describe(__builtin_return_address(0));
 	freed = (asking != 0 && defect("free-lost-in-race")) || ledger_release(value, &caller);
 	stale = !freed && ledger_knew(value);
 	if ((value == 0 && defect("null-frees-holder")) || (stale && defect("stale-frees-holder")))
