@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
+from harness.contract.clauses import CLAUSES
 from harness.report.kills import Kill
 from harness.report.summary import Summary
 from harness.report.text import one_line
@@ -18,7 +19,8 @@ LEGEND = (
 def kill_table(summary: Summary) -> Text:
     """The whole table with its head, a column of which reads from top to bottom, and what its signs mean."""
     cells = {cell.id: cell for cell in summary.cells}
-    clauses = list(dict.fromkeys(name for kill in summary.defects for name in cells[kill.cell].clauses))
+    recorded = {name for kill in summary.defects for name in cells[kill.cell].clauses}
+    clauses = [name for name in CLAUSES if name in recorded]
     names = [f"{kill.defect} ({kill.generation})" for kill in summary.defects]
     width = max(len(name) for name in names)
     text = Text()

@@ -110,7 +110,7 @@ class Summary(_Model):
     @property
     def exit_meaning(self) -> str:
         """The exit code in words."""
-        if self.expect is Expect.KILLED and self.exit_code != EXIT_INFRASTRUCTURE:
+        if self.defects and self.exit_code != EXIT_INFRASTRUCTURE:
             survivors = [kill.defect for kill in self.defects if kill.survived]
             survived = f"not noticed: {', '.join(dict.fromkeys(survivors))}"
             return EXIT_KILLED if self.exit_code == EXIT_OK else survived if survivors else EXIT_MEANINGS[1]
