@@ -83,6 +83,8 @@ void put_wide(struct exchange *exchange, const char *name, const wchar_t *text);
 /* device.c: the driver, by its I/O control codes. 0, or the Win32 error of the transport. */
 uint32_t device_open(const wchar_t *name, HANDLE *device);
 uint32_t device_ask(HANDLE device, uint32_t code, const void *in, uint32_t in_bytes, void *out, uint32_t out_bytes, uint32_t *written);
+/* patience.c: a call of a routine, given up with ERROR_TIMEOUT when it does not return; 0 ms: waited for, however long it takes. */
+uint32_t device_call(HANDLE device, uint32_t code, const void *in, uint32_t in_bytes, uint32_t timeout_ms, struct pmctest_call *call);
 /* The plain (NULL, 0, NULL) request. */
 uint32_t device_allocate(HANDLE device, struct pmctest_call *call);
 uint32_t device_free(HANDLE device, uint64_t handle, struct pmctest_call *call);

@@ -146,12 +146,14 @@ void op_free(struct exchange *exchange)
 			 (arg_bool_or(exchange, "any", false) ? PMCTEST_FREE_ANY : 0) |
 			 (arg_bool_or(exchange, "pool", false) ? PMCTEST_FREE_POOL : 0),
 	};
+	struct pmctest_free *request = (void *)exchange->client->scratch; /* outlives this function, as a request that hangs does */
 	struct pmctest_call call;
-	uint32_t error;
+	uint32_t timeout_ms = arg_u32_or(exchange, "timeout_ms", 0), error;
 
 	if (failed(exchange))
 		return;
-	error = device_ask(device, PMCTEST_FREE, &args, sizeof args, &call, sizeof call, NULL);
+	*request = args;
+	error = device_call(device, PMCTEST_FREE, request, sizeof *request, timeout_ms, &call);
 	put_call(&exchange->out, &call, error);
 }
 

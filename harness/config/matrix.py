@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harness.config.defects import DEFECTS
 from harness.config.document import Document, Location
 from harness.config.ids import cell_id
-from harness.config.models import Accel, Arch, Cell, GuestDefinition, HalSettings, Icount, Model
+from harness.config.models import Accel, Arch, Cell, Expect, GuestDefinition, HalSettings, Icount, Model
 from harness.config.schema import ID_PATTERN, PROBE_ONLY, MatrixFile
+from harness.config.suggest import did_you_mean
 
 MAX_COMBINATIONS = 100_000
 """More is a slip of the pen: at a minute a cell it would run for two months."""
 
+EVERY_DEFECT = "all"
 _HAL_KEYS = frozenset(HalSettings.model_fields)
 _DEFAULTS = {
     key: field.default
@@ -43,6 +46,7 @@ class Matrix(Model):
     name: str
     path: Path
     sha256: str
+    expect: Expect = Expect.CONFORM
     cells: tuple[Cell, ...]
     excluded: tuple[Excluded, ...]
 
@@ -73,13 +77,17 @@ def expand(file: MatrixFile, document: Document, guest_of: GuestOf) -> Matrix:
         matching = [n for n, rule in enumerate(file.exclude) if rule.when.items() <= settings.items()]
         for number in matching:
             hits[number] += 1
-        if matching:
+        hidden = _hidden(candidate, document)
+        if hidden:
+            excluded.append(Excluded(candidate.id, hidden))
+        elif matching:
             excluded.append(Excluded(candidate.id, file.exclude[matching[0]].reason))
         else:
             cells.append(_cell(candidate, settings, document))
-    cells += [
-        _cell(candidate, _completed(candidate, document, guest_of), document) for candidate in inclusions
-    ]
+    for candidate in inclusions:
+        cells.append(_cell(candidate, _completed(candidate, document, guest_of), document))
+        if hidden := _hidden(candidate, document):
+            raise document.error(candidate.origin, hidden)
 
     for number, count in enumerate(hits):
         if count == 0:
@@ -96,6 +104,7 @@ def expand(file: MatrixFile, document: Document, guest_of: GuestOf) -> Matrix:
         name=file.name,
         path=document.path,
         sha256=document.sha256,
+        expect=file.expect,
         cells=tuple(sorted(cells, key=lambda cell: cell.id)),
         excluded=tuple(sorted(excluded)),
     )
@@ -104,7 +113,9 @@ def expand(file: MatrixFile, document: Document, guest_of: GuestOf) -> Matrix:
 def _combinations(file: MatrixFile, order: list[str], document: Document) -> list[_Candidate]:
     if not order:
         return []
-    axes: Mapping[str, tuple[Any, ...]] = dict(file.axes)  # type: ignore[arg-type]
+    axes: dict[str, Any] = dict(file.axes)
+    if axes.get("defect") == EVERY_DEFECT:
+        axes["defect"] = (None, *DEFECTS)
     count = math.prod(len(axes[key]) for key in order)
     if count > MAX_COMBINATIONS:
         raise document.error(
@@ -122,6 +133,21 @@ def _combinations(file: MatrixFile, order: list[str], document: Document) -> lis
         where = {**base_where, **{key: ("axes", key, index) for key, index in chosen.items()}}
         candidates.append(_Candidate(cell_id(settings, order), settings, where, ("axes",)))
     return candidates
+
+
+def _hidden(candidate: _Candidate, document: Document) -> str:
+    """Why a cell would not show its defect; empty when it does, or has none. ConfigError for a name that is none."""
+    name, generation = candidate.settings["defect"], candidate.settings["generation"]
+    if name is None:
+        return ""
+    if name not in DEFECTS:
+        raise document.error(
+            candidate.where["defect"],
+            f"there is no defect {name!r}",
+            remedy=did_you_mean(name, DEFECTS, plural="defects"),
+        )
+    shows = generation in DEFECTS[name].generations
+    return "" if shows else f"the defect {name} does not show in the {generation} generation"
 
 
 def _inclusion(file: MatrixFile, index: int, order: list[str]) -> _Candidate:

@@ -8,6 +8,17 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
+class Expect(StrEnum):
+    """When a run of a matrix is green: `conform`, when no clause is violated; `killed`, when every defect is noticed.
+
+    With `killed` each cell with a defect needs a violation, or a change of what is recorded, of a clause that promises
+    against this defect; cells without one have to conform.
+    """
+
+    CONFORM = "conform"
+    KILLED = "killed"
+
+
 class Model(BaseModel):
     """Base of every configured thing: immutable, and an unknown key is an error."""
 

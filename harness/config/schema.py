@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
-from harness.config.models import Accel, Arch, Generation, Icount, Model, Start, SuitePart, WithoutPmu
+from harness.config.models import Accel, Arch, Expect, Generation, Icount, Model, Start, SuitePart, WithoutPmu
 
 ID_PATTERN = r"^[a-z0-9][a-z0-9+._-]{0,119}$"
 """Cell ids are folder names, arguments of pytest -k and words of a shell line."""
@@ -73,6 +73,10 @@ Suite = Annotated[
 ]
 Id = Annotated[str, AfterValidator(_cell_id), WithJsonSchema({"type": "string", "pattern": ID_PATTERN})]
 NonEmpty = Field(min_length=1)
+EveryDefect = Annotated[
+    Literal["all"],
+    Field(description="None, and every defect of the catalogue in the generations it shows in."),
+]
 
 _CLOSED = ConfigDict(extra="forbid")
 
@@ -117,7 +121,7 @@ class Axes(TypedDict, total=False):
     max_cpus: Annotated[tuple[MaxCpus | None, ...], NonEmpty]
     generation: Annotated[tuple[Generation, ...], NonEmpty]
     without_pmu: Annotated[tuple[WithoutPmu, ...], NonEmpty]
-    defect: Annotated[tuple[str | None, ...], NonEmpty]
+    defect: Annotated[tuple[str | None, ...], NonEmpty] | EveryDefect
 
 
 class Include(Settings, total=False):
@@ -140,6 +144,11 @@ class MatrixFile(Model):
 
     schema_version: Literal[1] = Field(alias="schema", description="Version of this format.")
     name: Id = Field(description="Name of the matrix; part of the name of the folder of its runs.")
+    expect: Expect = Field(
+        default=Expect.CONFORM,
+        description="When a run is green: conform, no clause is violated; killed, every cell with a defect is "
+        "noticed by a clause that promises against it, and the others conform.",
+    )
     defaults: Settings = Settings()
     axes: Axes = Axes()
     exclude: tuple[Exclude, ...] = ()

@@ -221,9 +221,10 @@ def judge_invalid_free(call: Call, clause_id: str = "FREE-2", what: str = "") ->
 
 def judge_stale_free(stale: int, owner: Call, free: Call, other: Call) -> Judgement:
     """FREE-5: `owner` got the counters after `stale` was freed; `free` freed `stale`; `other` asked again."""
-    if stale == owner.handle:
-        return skipped(
-            f"the handle value 0x{stale:x} was given out again: the stale handle is the owner's own"
+    if stale == owner.handle and other.succeeded:
+        return failed(
+            "FREE-5",
+            f"the handle 0x{stale:x} was given out again at once: whoever frees it a second time frees the new owner's",
         )
     return combine(
         judge_invalid_free(free, "FREE-5"),

@@ -69,20 +69,30 @@ class CellFacts:
     def generation_fact(self) -> str:
         """Why it is this generation."""
         if self.hal is HalKind.REFERENCE:
-            return f"the reference HAL is set to the {self.generation} generation"
+            return set_generation(self.generation)
         return f"Windows is of build {self.os_build}, and {FIRST_SHARED_BUILD} is the first of the shared generation"
 
 
 def expect_clause(clause_id: str, facts: CellFacts) -> Expectation:
     """Whether a clause is judged here: skipped when it belongs to the other generation only."""
+    return expect_generation(clause_id, facts.generation, facts.generation_fact)
+
+
+def expect_generation(clause_id: str, generation: Generation, because: str) -> Expectation:
+    """The same where the generation is known, and why, before anything else is."""
     generations = clause(clause_id).generations
-    if facts.generation in generations:
-        return Expectation(Expected.JUDGED, facts.generation_fact)
+    if generation in generations:
+        return Expectation(Expected.JUDGED, because)
     (only,) = generations
     return Expectation(
         Expected.SKIPPED,
-        f"a clause of the {only} generation; this cell is of the {facts.generation} one: {facts.generation_fact}",
+        f"a clause of the {only} generation; this cell is of the {generation} one: {because}",
     )
+
+
+def set_generation(generation: Generation) -> str:
+    """Why it is the generation that the reference HAL is set to."""
+    return f"the reference HAL is set to the {generation} generation"
 
 
 def expect_plain_request(facts: CellFacts) -> Expectation:

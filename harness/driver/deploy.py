@@ -8,7 +8,6 @@ from harness.caching import Say
 from harness.config.models import Generation, GuestDefinition, GuestKind, HalKind, HalSettings, WithoutPmu
 from harness.driver import protocol
 from harness.driver.build import DriverBuild, build_driver
-from harness.driver.defects import DEFECTS
 from harness.driver.inspect import preflight
 from harness.driver.session import ClientSession
 from harness.driver.sign import signed_build
@@ -107,7 +106,7 @@ def configure_hal(session: ClientSession, hal: HalSettings) -> None:
         protocol.Empty,
         shared=int(hal.generation is Generation.SHARED),
         refuse=int(hal.without_pmu is WithoutPmu.REFUSE),
-        defect=DEFECTS[hal.defect] if hal.defect else 0,
+        defect=hal.defect or "",
     )
 
 

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from harness.contract.observations import Call
+from harness.deadlines import timeout_factor
 from harness.driver import protocol
 from harness.driver.session import ClientSession
-from harness.errors import ClientError
+from harness.errors import ClientError, NeverReturned
 
 #: Put into the handle cell before each allocate, to prove that the routine wrote it.
 POISON = 0xAAAA_AAAA_AAAA_AAAA
+#: A call of a routine takes microseconds. One that takes longer than this does not return.
+RETURN_S = 8.0
+ERROR_TIMEOUT = 1460  # Win32: what the client answers for a call that it has given up
 CYCLES_TIMEOUT_S = 180.0
 RACE_TIMEOUT_S = 180.0
 COUNT_ALL_TIMEOUT_S = 180.0
@@ -22,7 +26,7 @@ class Device:
     """Calls of the two routines through one handle of the test driver; closing it frees what it holds.
 
     Every call is kept in `calls`, for the clauses about all calls. Raises ClientError when the IRP itself fails:
-    that is never the answer of a routine.
+    that is never the answer of a routine. Raises NeverReturned when a routine hangs; the handle is then of no more use.
     """
 
     def __init__(self, session: ClientSession, number: int, service: str) -> None:
@@ -30,6 +34,7 @@ class Device:
         self._number = number
         self.service = service
         self.calls: list[Call] = []
+        self._hangs = False
 
     @classmethod
     def open(cls, session: ClientSession, service: str) -> Device:
@@ -42,7 +47,9 @@ class Device:
         return self._number
 
     def close(self) -> None:
-        """Close the handle; the driver frees what it holds."""
+        """Close the handle; the driver frees what it holds. A handle on which a call hangs is left alone."""
+        if self._hangs:
+            return  # the driver could not answer, either: the guest is done for
         self._session.call("device.close", protocol.Empty, device=self._number)
 
     def info(self) -> protocol.DriverInfo:
@@ -99,7 +106,9 @@ class Device:
 
     def leak(self) -> Call:
         """The plain request, whose grant the driver forgets: nothing ever frees it (AllowDestructive=1 only)."""
-        return self._call("leak")
+        result = self._session.call("leak", protocol.CallResult, device=self._number)
+        self.calls.append(to_call("leak", result))
+        return self.calls[-1]
 
     def holdings(self) -> tuple[protocol.Held, ...]:
         """All allocations that this instance of the driver holds."""
@@ -152,7 +161,13 @@ class Device:
         return self._session.call("guard", protocol.GuardResult, device=self._number, access=access)
 
     def _call(self, op: str, **args: Any) -> Call:
-        result = self._session.call(op, protocol.CallResult, device=self._number, **args)
+        limit = int(RETURN_S * timeout_factor() * 1000)
+        result = self._session.call(op, protocol.CallResult, device=self._number, timeout_ms=limit, **args)
+        if result.transport == ERROR_TIMEOUT:
+            self._hangs = True
+            raise NeverReturned(
+                f"{op}: the routine did not return within {limit / 1000:.0f} s; the guest's client still answers"
+            )
         call = to_call(op, result)
         self.calls.append(call)
         return call

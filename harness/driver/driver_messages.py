@@ -99,7 +99,7 @@ class AllocateArgs(Message):
     `cpu`: the CPU (index over all groups) to call it on; `poison`: what the handle cell holds before; `keep`: what is
     granted belongs to the driver instead of to this handle of the device: only a free or its unload ends it; `irql`:
     2 calls it at DISPATCH_LEVEL; `null_cell`: CounterSetHandle is NULL. The driver refuses both unless it is
-    `destructive`.
+    `destructive`. `timeout_ms`: when to give the call up, 0 for never.
     """
 
     device: UInt32
@@ -110,6 +110,7 @@ class AllocateArgs(Message):
     poison: HexInt = 0xAAAA_AAAA_AAAA_AAAA
     keep: bool = False
     irql: Irql | None = None
+    timeout_ms: UInt32 = 0
     null_cell: bool = False
 
 
@@ -125,6 +126,7 @@ class FreeArgs(Message):
     cpu: UInt32 | None = None
     worker: bool = False
     irql: Irql | None = None
+    timeout_ms: UInt32 = 0
     any: bool = False
     pool: bool = False
 

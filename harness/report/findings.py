@@ -15,8 +15,8 @@ from harness.report.summary import CellSummary, Summary, shortage
 class Finding:
     """One cause, and the cells and clauses it was seen in.
 
-    `kind` is fail, crash (a guest stopped where no page says what must happen), infrastructure, guest, error, unknown,
-    record, or retried: went wrong once and right the next time.
+    `kind` is fail, survived (a defect did), crash (a guest stopped where no page says what must happen),
+    infrastructure, guest, error, unknown, record, or retried: went wrong once and right the next time.
     """
 
     kind: str
@@ -26,8 +26,17 @@ class Finding:
 
 
 def findings(summary: Summary) -> list[Finding]:
-    """All findings of a run, the most serious first. Empty when nothing went wrong, and nothing stopped a guest."""
+    """All findings of a run, the most serious first. Empty when nothing went wrong, and nothing stopped a guest.
+
+    What cells with a defect show is none: that a defect survives is one.
+    """
+    survivors = _survivors(summary)
+    broken = {kill.cell for kill in summary.defects}
+    summary = summary.model_copy(
+        update={"cells": tuple(cell for cell in summary.cells if cell.id not in broken)}
+    )
     return [
+        *survivors,
         *_violations(summary),
         *_crashes(summary),
         *_incidents(summary),
@@ -35,6 +44,22 @@ def findings(summary: Summary) -> list[Finding]:
         *_unknown(summary),
         *_records(summary),
         *_retries(summary),
+    ]
+
+
+def _survivors(summary: Summary) -> list[Finding]:
+    """Defects that no clause noticed which promises against them."""
+    return [
+        Finding(
+            "survived",
+            f"the defect {kill.defect} {'survived' if kill.judged else 'could not be judged'} "
+            f"in the {kill.generation} generation: "
+            f"promised by {', '.join(kill.promised)}, noticed by {', '.join(kill.killed_by) or 'none'}",
+            (kill.cell,),
+            kill.promised,
+        )
+        for kill in summary.defects
+        if kill.survived
     ]
 
 

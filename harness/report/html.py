@@ -17,12 +17,14 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from harness.config.defects import DEFECTS
 from harness.contract.clauses import CLAUSES
 from harness.contract.outcomes import Outcome
 from harness.report import words
 from harness.report.findings import Finding, findings
+from harness.report.kills import Kill
 from harness.report.loading import CellView, RunView
-from harness.report.summary import EXIT_MEANINGS, CellSummary, Summary
+from harness.report.summary import CellSummary, Summary
 from harness.report.text import count, seconds, visible, write_atomically
 from harness.runs.record import WORST_FIRST
 
@@ -78,8 +80,10 @@ def report_html(folder: Path, view: RunView, summary: Summary) -> str:
             findings=found,
             concerned={cell for finding in found for cell in finding.cells}
             | {cell.id for cell in summary.cells if cell.missing},
-            exit_meaning=EXIT_MEANINGS[summary.exit_code],
+            exit_meaning=summary.exit_meaning,
             headline=_headline(summary, found),
+            promised={kill.cell: kill.promised for kill in summary.defects},
+            defects=_by_defect(summary),
             catalogue=CLAUSES,
             clauses=clauses,
             families=_families(clauses),
@@ -152,6 +156,10 @@ def _baselines(summary: Summary) -> dict[tuple[str, ...], list[str]]:
 
 def _headline(summary: Summary, found: list[Finding]) -> str:
     """The first thing to read: what is the matter, in a few words."""
+    survived = sum(kill.survived for kill in summary.defects)
+    if summary.defects and (survived or summary.exit_code == 0):
+        total = count(len(summary.defects), "defect")
+        return f"{survived} of {total} survived" if survived else f"{total}, each noticed"
     violated = dict.fromkeys(
         clause for finding in found if finding.kind == "fail" for clause in finding.clauses
     )
@@ -161,6 +169,14 @@ def _headline(summary: Summary, found: list[Finding]) -> str:
     if summary.exit_code != 0:
         return "Not everything could be judged"
     return "Every judged clause holds"
+
+
+def _by_defect(summary: Summary) -> list[tuple[str, str, dict[str, Kill]]]:
+    """Each defect with what it does, and its kill in each generation."""
+    found: dict[str, dict[str, Kill]] = {}
+    for kill in summary.defects:
+        found.setdefault(kill.defect, {})[kill.generation] = kill
+    return [(name, DEFECTS[name].does if name in DEFECTS else "", by) for name, by in found.items()]
 
 
 def _clause_order(summary: Summary) -> list[str]:

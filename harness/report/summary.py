@@ -8,10 +8,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from harness.config.models import Expect
 from harness.contract.outcomes import Outcome, Verdict
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, EXIT_VIOLATION
 from harness.probe.models import PmuVerdict, ProbeAnswer
 from harness.report.changes import CellBaseline, cell_baseline
+from harness.report.kills import Kill, Seen, kills
 from harness.report.loading import CellView, RunView, load_run
 from harness.report.text import count, write_atomically
 from harness.report.traceability import TracedClause, trace
@@ -23,6 +25,7 @@ MAX_NAMED = 8
 """Clauses that a sentence about a shortage names; `missing` has them all."""
 UNENDED = "the run ended before this cell did"
 
+EXIT_KILLED = "every defect is noticed, and the sound HAL conforms"
 EXIT_MEANINGS = {
     EXIT_OK: "all conform",
     EXIT_VIOLATION: "contract violation",
@@ -84,6 +87,7 @@ class Summary(_Model):
 
     A shortage is red: `exit_code` is 3 then (or 1, which outweighs it), and `problems` names it in words.
     `partial` when only some tests of the suite were asked for: the plan then holds their clauses alone.
+    `expect` says what is green: with `killed` the violations of `defects` that did not survive are what is wanted.
     `finished` is false for a run that was killed or still goes on. `counts` has the pairs by outcome.
     """
 
@@ -105,6 +109,17 @@ class Summary(_Model):
     versions: dict[str, str]
     excluded: tuple[ExcludedCell, ...]
     traceability: tuple[TracedClause, ...]
+    expect: Expect = Expect.CONFORM
+    defects: tuple[Kill, ...] = ()
+
+    @property
+    def exit_meaning(self) -> str:
+        """The exit code in words."""
+        if self.defects and self.exit_code != EXIT_INFRASTRUCTURE:
+            survivors = [kill.defect for kill in self.defects if kill.survived]
+            survived = f"not noticed: {', '.join(dict.fromkeys(survivors))}"
+            return EXIT_KILLED if self.exit_code == EXIT_OK else survived if survivors else EXIT_MEANINGS[1]
+        return EXIT_MEANINGS[self.exit_code]
 
 
 def summarize(folder: Path) -> Summary:
@@ -118,7 +133,12 @@ def summarize_run(view: RunView) -> Summary:
     planned = sum(len(cell.plan.clauses) for cell in view.cells.values())
     outcomes = [outcome for cell in cells for outcome in cell.clauses.values()]
     problems = [*view.damage, *(f"{cell.id}: {shortage(cell)}" for cell in cells if shortage(cell))]
-    exit_code = _exit_code(cells, problems)
+    defects = kills(_seen(cell, view) for cell in cells) if view.run.expect is Expect.KILLED else ()
+    killed = {kill.cell for kill in defects if not kill.survived}
+    exit_code = _exit_code(tuple(cell for cell in cells if cell.id not in killed), problems)
+    survivors = [kill for kill in defects if kill.survived]
+    if exit_code == EXIT_OK and survivors:
+        exit_code = EXIT_VIOLATION if any(kill.judged for kill in survivors) else EXIT_INFRASTRUCTURE
     if exit_code == EXIT_OK and view.end and view.end.exit_code != EXIT_OK:
         problems.append(f"the run ended with exit code {view.end.exit_code}, and no record says why")
         exit_code = EXIT_INFRASTRUCTURE
@@ -141,6 +161,18 @@ def summarize_run(view: RunView) -> Summary:
         versions=view.run.versions,
         excluded=view.run.excluded,
         traceability=trace(view.cells.values()),
+        expect=view.run.expect,
+        defects=defects,
+    )
+
+
+def _seen(cell: CellSummary, view: RunView) -> Seen:
+    return Seen(
+        cell=cell.id,
+        config=cell.config,
+        promised=view.cells[cell.id].plan.promised,
+        outcomes=cell.clauses,
+        reasons=cell.clause_reasons,
     )
 
 

@@ -16,8 +16,9 @@ from harness.report import words
 from harness.report.changes import difference
 from harness.report.findings import Finding, findings
 from harness.report.html import FILE_NAME as HTML_NAME
+from harness.report.kill_table import kill_table
 from harness.report.live import LiveProgress
-from harness.report.summary import EXIT_MEANINGS, CellSummary, Summary
+from harness.report.summary import CellSummary, Summary
 from harness.report.text import count, one_line, seconds
 
 __all__ = ["LiveProgress", "print_probe", "print_summary"]
@@ -36,6 +37,7 @@ _COLUMNS = {
 }
 _KINDS = {
     "fail": "FAIL",
+    "survived": "ALIVE",
     "crash": "CRASH",
     "record": "SHORT",
     "guest": "GUEST",
@@ -52,6 +54,8 @@ def print_summary(summary: Summary, folder: Path, console: Console) -> None:
     if not console.is_terminal:
         console.width = max(console.width, LOG_WIDTH)
     console.print(_table(summary))
+    if summary.defects:
+        console.print(kill_table(summary), soft_wrap=True)
     found = findings(summary)
     for finding in found:
         console.print(_finding(finding), soft_wrap=True)
@@ -72,7 +76,7 @@ def print_summary(summary: Summary, folder: Path, console: Console) -> None:
     )
     console.print(
         Text(
-            f"exit code {summary.exit_code}: {EXIT_MEANINGS[summary.exit_code]}",
+            f"exit code {summary.exit_code}: {summary.exit_meaning}",
             _EXIT_COLOURS.get(summary.exit_code, "bold yellow"),
         ),
         soft_wrap=True,
@@ -186,7 +190,7 @@ def _finding(finding: Finding) -> Text:
     named = ", ".join(finding.cells[:MAX_NAMED])
     more = f" and {len(finding.cells) - MAX_NAMED} more" if len(finding.cells) > MAX_NAMED else ""
     where = f"  [{named}{more}]" if finding.cells else ""
-    colour = "red" if finding.kind in ("fail", "record") else "yellow"
+    colour = "red" if finding.kind in ("fail", "record", "survived") else "yellow"
     return Text.assemble(
         (f"{_KINDS.get(finding.kind, 'ERROR'):6}", f"bold {colour}"),
         clause,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from harness.config.load import load_guest
-from harness.config.models import Accel, Cell, GuestDefinition, Icount
+from harness.config.models import Accel, Cell, Generation, GuestDefinition, HalKind, Icount
 from harness.contract.cell_class import cell_class
 from harness.contract.judgement import Judgement
 from harness.contract.outcomes import Outcome, Verdict
@@ -76,6 +76,12 @@ class CellRun:
         self._boot_error: HalpmcError | None = None
         self._clones: list[float] = []
         (folder / CONFIG).write_text(json.dumps(cell.model_dump(mode="json"), indent=2) + "\n")
+
+    @property
+    def generation(self) -> Generation | None:
+        """The generation of the contract where the cell's settings decide it, else None: the guest has to tell."""
+        reference = self._definition is not None and self._definition.hal is HalKind.REFERENCE
+        return self.cell.hal.generation if reference else None
 
     # -- starting ---------------------------------------------------------------------------------------------
 

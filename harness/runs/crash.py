@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from harness.contract.crash import Aftermath, CrashClass, aftermath_of
 from harness.contract.observations import Call
-from harness.errors import DeadlineExceeded, GuestPanicked, HalpmcError
+from harness.errors import DeadlineExceeded, GuestPanicked, HalpmcError, NeverReturned
 
 
 def attempt(
@@ -18,7 +18,7 @@ def attempt(
     """
     try:
         return aftermath_of(ask(), documented)
-    except (GuestPanicked, DeadlineExceeded) as error:
+    except (GuestPanicked, DeadlineExceeded, NeverReturned) as error:
         examine(error)
         kind = CrashClass.BUGCHECK if isinstance(error, GuestPanicked) else CrashClass.HANG
         found = (error.evidence.get(title, "") for title in ("triage", "evidence"))

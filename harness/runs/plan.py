@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from harness import __version__
+from harness.config.defects import DEFECTS
 from harness.config.matrix import Matrix
-from harness.config.models import Cell
+from harness.config.models import Cell, Expect
 from harness.contract.clauses import suite_for
 from harness.errors import UsageError
 from harness.host.tools import host_facts
@@ -41,8 +42,14 @@ def plan_run(
         name=matrix.name,
         matrix=str(matrix.path),
         matrix_sha256=matrix.sha256,
+        expect=matrix.expect,
         cells=tuple(
-            PlannedCell(id=cell.id, config=cell.model_dump(mode="json"), clauses=clauses)
+            PlannedCell(
+                id=cell.id,
+                config=cell.model_dump(mode="json"),
+                clauses=clauses,
+                promised=_promised(cell) if matrix.expect is Expect.KILLED else (),
+            )
             for cell, clauses in planned
         ),
         partial=any(clauses != suite_for(cell) for cell, clauses in planned),
@@ -50,6 +57,11 @@ def plan_run(
         host=host_facts(),
         versions={"halpmc": __version__},
     )
+
+
+def _promised(cell: Cell) -> tuple[str, ...]:
+    """The clauses that promise against the cell's defect."""
+    return DEFECTS[cell.hal.defect].promises if cell.hal.defect is not None else ()
 
 
 def _clauses(cell: Cell, chosen: Mapping[str, Collection[str]] | None) -> tuple[str, ...]:

@@ -9,16 +9,34 @@ import pytest
 
 from harness.config.models import Generation
 from harness.contract.expectations import skip_unless_granted
-from harness.contract.expected import CellFacts, Expected, expect_clause
+from harness.contract.expected import CellFacts, Expected, expect_generation, set_generation
 from harness.contract.judgement import Judgement, skipped
 from harness.contract.observations import Call
 from harness.driver.deploy import SERVICES
 from harness.driver.device import Device
 from harness.probe.models import ProbeAnswer
+from harness.runs.cell import CellRun
 from harness.runs.guest import Guest
 
 Settle = Callable[[Judgement], None]
 Observe = Callable[[str, Any], None]
+
+
+@pytest.fixture(autouse=True)
+def _needs_this_generation(cell_run: CellRun, request: pytest.FixtureRequest, settle: Settle) -> None:
+    """Where the cell's settings say the generation, a clause of the other one is skipped without a guest."""
+    if cell_run.generation is not None:
+        _skip_other_generation(request, cell_run.generation, set_generation(cell_run.generation), settle)
+
+
+def _skip_other_generation(
+    request: pytest.FixtureRequest, generation: Generation, because: str, settle: Settle
+) -> None:
+    for mark in request.node.iter_markers("clause"):
+        for name in mark.args:
+            expectation = expect_generation(name, generation, because)
+            if expectation.expected is Expected.SKIPPED:
+                settle(skipped(expectation.because))
 
 
 @pytest.fixture
@@ -30,11 +48,7 @@ def facts(guest: Guest, probe_answer: ProbeAnswer) -> CellFacts:
 @pytest.fixture
 def generation(facts: CellFacts, request: pytest.FixtureRequest, settle: Settle) -> Generation:
     """The generation of the contract that this guest has; skips clauses of the other one with that reason."""
-    for mark in request.node.iter_markers("clause"):
-        for name in mark.args:
-            expectation = expect_clause(name, facts)
-            if expectation.expected is Expected.SKIPPED:
-                settle(skipped(expectation.because))
+    _skip_other_generation(request, facts.generation, facts.generation_fact, settle)
     return facts.generation
 
 

@@ -55,6 +55,27 @@ def test_overlapping_counters_are_refused(
     )
 
 
+@pytest.mark.clause("SHARE-2")
+def test_each_counter_of_a_range_is_held(
+    pmc: Device, other: Device, generation: Generation, settle: Settle, observe: Observe
+) -> None:
+    granted = pmc.allocate(resources={"items": [{"type": 1, "flags": 0, "begin": 0, "end": 1}]})
+    observe("the range 0-1", granted)
+    refused = skip_unless_granted(granted)
+    if refused is not None:
+        settle(refused)
+    calls = {index: other.allocate(resources=counters(index)) for index in (0, 1)}
+    observe("each counter of it", calls)
+    settle(
+        combine(
+            *(
+                judge_refused_while_held(call, "SHARE-2", f"a request for counter {index} of a held range")
+                for index, call in calls.items()
+            )
+        )
+    )
+
+
 @pytest.mark.clause("SHARE-3")
 def test_the_whole_is_refused_while_a_part_is_held(
     other: Device, counter_0: Call, settle: Settle, observe: Observe
@@ -71,6 +92,25 @@ def test_a_part_is_refused_while_the_whole_is_held(
     call = other.allocate(resources=counters(0))
     observe("counter 0", call)
     settle(judge_refused_while_held(call, "SHARE-3", "a request for a part"))
+
+
+@pytest.mark.clause("SHARE-3")
+def test_the_whole_of_a_cpu_is_refused_while_the_whole_is_held(
+    guest: Guest, other: Device, generation: Generation, held: Call, settle: Settle, observe: Observe
+) -> None:
+    calls = {
+        cpu: other.allocate(affinity=[{"mask": 1 << cpu, "group": 0, "reserved": [0, 0, 0]}])
+        for cpu in range(min(guest.facts.cpus, 64))
+    }
+    observe("the PMU of one CPU", calls)
+    settle(
+        combine(
+            *(
+                judge_refused_while_held(call, "SHARE-3", f"a request for the PMU of CPU {cpu}")
+                for cpu, call in calls.items()
+            )
+        )
+    )
 
 
 @pytest.mark.clause("SHARE-6")

@@ -26,9 +26,7 @@ pytestmark = pytest.mark.skipif(host_arch() is not Arch.X86_64, reason="the embe
 
 CHANGES = {
     "	if (handle == NULL)\n		return STATUS_INVALID_PARAMETER;\n": "",
-    "	freed = ledger_release(value)": (
-        "	if (value != 0)\n		(void)*(volatile UCHAR *)handle;\n	freed = ledger_release(value)"
-    ),
+    "	freed = (asking": "	if (value != 0)\n		(void)*(volatile UCHAR *)handle;\n	freed = (asking",
 }
 
 

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from harness.contract.outcomes import Outcome, Verdict
 from harness.paths import contract_suite, project_root
 from harness.report.summary import Summary, summarize
@@ -23,27 +21,6 @@ EMBEDDED = "include:\n  - {id: embedded, guest: embedded, cpu: Nehalem, pmu: off
 def failing(summary: Summary, cell_id: str) -> set[str]:
     cell = next(cell for cell in summary.cells if cell.id == cell_id)
     return {name for name, outcome in cell.clauses.items() if outcome is Outcome.FAIL}
-
-
-@pytest.mark.parametrize(
-    ("defect", "expected"),
-    [
-        ("double-grant", {"ALLOC-2", "ALLOC-3"}),
-        ("double-free-accepted", {"FREE-2"}),
-        ("null-not-written", {"ALLOC-2", "ALLOC-3"}),
-    ],
-)
-def test_a_broken_hal_turns_the_right_clauses_red(
-    defect: str, expected: set[str], write_matrix: WriteMatrix, run_matrix: RunMatrix
-) -> None:
-    matrix = write_matrix(
-        f"include:\n  - {{id: broken, guest: embedded, cpu: Nehalem, pmu: off, suite: [basic], defect: {defect}}}\n"
-    )
-    code, summary, output = run_matrix(matrix)
-    assert code == 1, output
-    assert summary.cells[0].verdict is Verdict.BROKEN
-    assert expected <= failing(summary, "broken"), output
-    assert "FREE-1" not in failing(summary, "broken")
 
 
 def test_plain_pytest_gives_the_same_results(

@@ -227,9 +227,9 @@ def test_exclusions_see_defaults_and_what_the_guest_fills_in(load: Any) -> None:
 
 
 def test_an_include_changes_the_defaults(load: Any) -> None:
-    (cell,) = load("defaults: {smp: 4, cpu: host}\ninclude: [{cpu: max, defect: double-free}]\n").cells
-    assert cell.id == "embedded-max-defect_double-free"
-    assert (cell.smp, cell.cpu, cell.hal.defect) == (4, "max", "double-free")
+    (cell,) = load("defaults: {smp: 4, cpu: host}\ninclude: [{cpu: max, defect: double-grant}]\n").cells
+    assert cell.id == "embedded-max-defect_double-grant"
+    assert (cell.smp, cell.cpu, cell.hal.defect) == (4, "max", "double-grant")
 
 
 def test_keys_of_the_file_are_those_of_a_cell() -> None:
@@ -247,7 +247,7 @@ VALUES: dict[str, list[Any]] = {
     "accel": ["auto", "kvm", "tcg"],
     "generation": ["exclusive", "shared"],
     "without_pmu": ["grant", "refuse"],
-    "defect": [None, "x"],
+    "defect": [None, "double-grant", "no-broker"],
     "guest": ["embedded", "none"],
 }
 axes_strategy = st.permutations(sorted(VALUES)).flatmap(
