@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from harness import __version__
-from harness.commands import bench, driver, run, say
+from harness.commands import baseline, bench, driver, guest_store, run, say
 from harness.config.models import Accel, Arch
 from harness.dumps.command import dump
 from harness.errors import EXIT_INFRASTRUCTURE, HalpmcError, UsageError
@@ -31,10 +31,12 @@ app = typer.Typer(
     help="Hardware performance counters in Windows VMs, tested with and without a virtual PMU.",
     epilog="Exit codes: 0 all conform, 1 contract violation, 2 usage, 3 infrastructure, 130 interrupted.",
 )
-guest_app = typer.Typer(no_args_is_help=True, help="Guests: build and list images.")
+guest_app = typer.Typer(no_args_is_help=True, help="Guests: build, import, check, list and remove them.")
+guest_store.add_commands(guest_app)
 app.add_typer(guest_app, name="guest")
 app.add_typer(driver.app, name="driver")
 app.add_typer(bench.app, name="bench")
+app.add_typer(baseline.app, name="baseline")
 app.command()(run.run)
 app.command()(run.plan)
 app.command()(dump)
@@ -62,13 +64,20 @@ def replay(
         list[str] | None,
         typer.Option(help="only the tests with this in their name, as pytest's -k (repeatable)"),
     ] = None,
+    sequence: Annotated[
+        str | None, typer.Option(help="only this sequence of calls, once, as a failure of MODEL-1 names it")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="with --sequence: print the calls as JSON")] = False,
     runs_dir: Annotated[Path, typer.Option(help="where the run makes its folder")] = Path("runs"),
 ) -> None:
     """Run a cell again from the folder that it left behind: same configuration, same kind of start."""
+    from harness.commands.sequence import replay_sequence
     from harness.runs.replay import replay_matrix
     from harness.runs.suite import suite_command
 
-    replay_matrix(cell_dir)  # its mistakes in one line, before pytest starts
+    matrix = replay_matrix(cell_dir)  # its mistakes in one line, before pytest starts
+    if sequence is not None:
+        raise typer.Exit(replay_sequence(matrix.cells[0], sequence, as_json=as_json))
     command = suite_command(
         f"--halpmc-replay={cell_dir.absolute()}", f"--halpmc-runs-dir={runs_dir.absolute()}"
     )
@@ -139,7 +148,10 @@ def guest_build(
 
 @app.command()
 def schema(
-    name: Annotated[str, typer.Argument(help="records, summary, plan, probe, doctor, matrix or protocol")],
+    name: Annotated[
+        str,
+        typer.Argument(help="records, summary, plan, probe, doctor, guest-check, matrix or protocol"),
+    ],
 ) -> None:
     """Print the JSON Schema of a public format."""
     from harness.report.schemas import json_schema

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from harness.errors import HalpmcError, UsageError
-from harness.plugin_options import add_options, selected, setting
+from harness.plugin_options import (
+    add_options,
+    baselines_folder,
+    search_plan_of,
+    selected,
+    setting,
+    strict_baseline,
+)
 
 if TYPE_CHECKING:
     from harness.config.matrix import Matrix
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
     from harness.report.summary import Summary
     from harness.runs.cell import CellRun
     from harness.runs.guest import Guest
+    from harness.runs.plan import SearchPlan
     from harness.runs.select import Selection
     from harness.runs.session import RunSession
 
@@ -77,6 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if config.getoption("halpmc_cell") or config.getoption("halpmc_run_dir"):
             raise pytest.UsageError("--halpmc-cell and --halpmc-run-dir need --halpmc-matrix")
         return
+    from harness.report.baselines import check_baselines
     from harness.runs.replay import replay_matrix
     from harness.runs.select import Selection, open_matrix
 
@@ -89,6 +98,9 @@ def pytest_configure(config: pytest.Config) -> None:
         else:
             matrix = open_matrix(Path(str(matrix_path)))
             selection = selected(config, matrix, Path(runs_dir or "runs"))
+        search_plan_of(config, "")
+        check_baselines(baselines_folder(config))
+        strict_baseline(config)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
     skipped = f", {len(selection.skipped)} skipped" if selection.skipped else ""
@@ -130,7 +142,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run cell by cell in the order of their ids; every clause named by a marker must be in the catalogue."""
+    """Run cell by cell in the order of their ids; every clause named by a marker must be in the catalogue.
+
+    Tests of clauses that are in no part of the suite that their cell runs are left out: the plan has none of them.
+    """
     _deselect(config, items)
     items.sort(key=_cell_id)
     named = [(item, name) for item in items for mark in item.iter_markers("clause") for name in mark.args]
@@ -142,6 +157,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 clause(name)
             except UsageError as error:
                 raise pytest.UsageError(f"{item.nodeid}: {error}") from None
+    outside = {item for item, _ in named if not _in_suite(item)}
+    if outside:
+        items[:] = [item for item in items if item not in outside]
+        config.hook.pytest_deselected(items=list(outside))
+
+
+def _in_suite(item: pytest.Item) -> bool:
+    """Whether a test judges a clause that its cell's suite has; tests outside cells are nobody's business here."""
+    from harness.contract.clauses import suite_for
+
+    cell = _cell(item)
+    names = {name for mark in item.iter_markers("clause") for name in mark.args}
+    return cell is None or not names.isdisjoint(suite_for(cell))
 
 
 def _deselect(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -177,12 +205,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def _cell_id(item: pytest.Item) -> str:
     """The id of the cell that a test runs in; empty, hence first, for tests outside cells."""
-    cell = (
-        item.callspec.params.get("cell")
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-        else None
-    )
-    return getattr(cell, "id", "")
+    return getattr(_cell(item), "id", "")
+
+
+def _cell(item: pytest.Item) -> Cell | None:
+    """The cell of the matrix that a test runs in."""
+    if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
+        return None
+    cell: Cell | None = item.callspec.params.get("cell")  # type: ignore[assignment]
+    return cell if hasattr(cell, "suite") else None
 
 
 def pytest_runtestloop(session: pytest.Session) -> None:
@@ -225,10 +256,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     plugin.session.close()
     if plugin.session.leading:
+        from harness.report.baselines import record_comparison
         from harness.report.summary import summarize
         from harness.report.write import write_reports
         from harness.runs.execute import end_run
 
+        strict = strict_baseline(session.config)
+        record_comparison(plugin.session.folder, baselines_folder(session.config), strict=strict)
         end_run(plugin.session.folder, summarize(plugin.session.folder).exit_code)
         plugin.summary = write_reports(plugin.session.folder)
         if session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
@@ -291,6 +325,12 @@ def fresh_guest(
     """A guest for this test alone, always: for what may leave it broken."""
     with cell_run.fresh_guest(_test_name(request.node)) as running:
         yield running
+
+
+@pytest.fixture
+def search_plan(cell: Cell, pytestconfig: pytest.Config) -> SearchPlan:
+    """How many random sequences of calls this cell gets, and their seed."""
+    return search_plan_of(pytestconfig, cell.id)
 
 
 def _test_name(item: pytest.Item) -> str:

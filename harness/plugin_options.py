@@ -11,13 +11,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.errors import UsageError
+
 if TYPE_CHECKING:
     from harness.config.matrix import Matrix
+    from harness.runs.plan import SearchPlan
     from harness.runs.select import Selection
 
 OPTIONS = {
     "matrix": ("PATH", "matrix file whose cells the tests run in"),
     "runs_dir": ("PATH", "folder in which a run makes its own folder (default: runs)"),
+    "sequences": ("N", "random sequences of calls in each cell (default: 100)"),
+    "seed": ("N", "what they are drawn from (default: a number of the cell's own, the same in each run)"),
+    "baselines": (
+        "PATH",
+        "folder of the baselines that observations are compared with (default: the project's)",
+    ),
+    "strict_baseline": ("1", "1: an observation that is not as in its baseline fails the run"),
     "k": ("WORDS", "only cells with these words in their id, such as 'nehalem and not pmu_on'"),
     "cells": ("EXPRESSION", "only cells for which this holds, such as 'pmu=on and guest~embedded'"),
     "tag": ("TAGS", "only cells with one of these tags, separated by commas"),
@@ -79,6 +89,29 @@ def setting(config: pytest.Config, name: str) -> tuple[str | None, str]:
         if value:
             return str(value), origin
     return None, "default"
+
+
+def search_plan_of(config: pytest.Config, cell_id: str) -> SearchPlan:
+    """How many random sequences of calls a cell gets, and their seed. Raises UsageError."""
+    from harness.runs.plan import SearchPlan
+
+    return SearchPlan.of(cell_id, setting(config, "sequences")[0], setting(config, "seed")[0])
+
+
+def strict_baseline(config: pytest.Config) -> bool:
+    """Whether an observation that changed fails the run. Raises UsageError."""
+    value = setting(config, "strict_baseline")[0] or "0"
+    if value not in ("0", "1"):
+        raise UsageError(f"strict_baseline is {value!r}", remedy="use 1, or 0")
+    return value == "1"
+
+
+def baselines_folder(config: pytest.Config) -> Path:
+    """The folder of the baselines."""
+    from harness.report.baselines import default_baselines
+
+    chosen = setting(config, "baselines")[0]
+    return Path(chosen) if chosen else default_baselines()
 
 
 def selected(config: pytest.Config, matrix: Matrix, runs_dir: Path) -> Selection:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -49,6 +51,24 @@ CostsFrom = Annotated[
 RunsDir = Annotated[Path, typer.Option(help="where the run makes its folder")]
 
 
+@dataclass(frozen=True)
+class _Settings:
+    """How a run is led: cells at a time (None: as many as there is room for), and what it is compared with."""
+
+    slots: int | None
+    baselines: Path
+    strict: bool
+
+
+def _settings(slots: int | None, baselines: Path | None, *, strict: bool) -> _Settings:
+    """Raises UsageError when the baselines cannot be read."""
+    from harness.report.baselines import check_baselines, default_baselines
+
+    folder = baselines or default_baselines()
+    check_baselines(folder)
+    return _Settings(slots, folder, strict)
+
+
 def run(
     matrix: Annotated[Path | None, typer.Argument(help="matrix file, such as ci/matrices/demo.yaml")] = None,
     jobs: Jobs = "auto",
@@ -66,6 +86,18 @@ def run(
         Path | None, typer.Option(help="a new run of the cells that are red in the run in this folder")
     ] = None,
     runs_dir: RunsDir = Path("runs"),
+    sequences: Annotated[
+        int | None, typer.Option(min=1, help="random sequences of calls in each cell (default: 100)")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="what they are drawn from (default: the same in each run)")
+    ] = None,
+    baselines: Annotated[
+        Path | None, typer.Option(help="folder of the baselines (default: the project's)")
+    ] = None,
+    strict_baseline: Annotated[
+        bool, typer.Option("--strict-baseline", help="an observation that changed fails the run")
+    ] = False,
 ) -> None:
     """Run every cell of a matrix and write the compatibility report.
 
@@ -74,7 +106,10 @@ def run(
     from harness.runs.costs import load_costs
     from harness.runs.plan import plan_run
 
-    slots = parse_slots(jobs)
+    settings = _settings(parse_slots(jobs), baselines, strict=strict_baseline)
+    for name, number in (("HALPMC_SEQUENCES", sequences), ("HALPMC_SEED", seed)):
+        if number is not None:
+            os.environ[name] = str(number)  # for the cells' processes
     choice = _choice(cell, keyword, cells, tag, since, shard)
     known = load_costs(costs or (resume or rerun_failed or runs_dir / "-").parent)
     if resume or rerun_failed:
@@ -84,9 +119,9 @@ def run(
                 remedy="give one of them, without a matrix or a choice of cells",
             )
         if resume:
-            _resume(resume, known, slots)
+            _resume(resume, known, settings)
         elif rerun_failed:
-            _lead_new(_rerun(rerun_failed), known, slots, runs_dir)
+            _lead_new(_rerun(rerun_failed), known, settings, runs_dir)
         return
     if matrix is None:
         raise UsageError("a matrix is missing", remedy="halpmc run ci/matrices/demo.yaml, for example")
@@ -97,7 +132,7 @@ def run(
     plan = plan_run(
         loaded, selection.cells, selection.clauses, skipped=selection.skipped, selection=selection.words
     )
-    _lead_new(plan, known, slots, runs_dir)
+    _lead_new(plan, known, settings, runs_dir)
 
 
 def plan(
@@ -165,7 +200,7 @@ def _rerun(folder: Path) -> RunRecord:
     return rerun(folder, red)
 
 
-def _lead_new(plan: RunRecord, costs: Costs, slots: int | None, runs_dir: Path) -> NoReturn:
+def _lead_new(plan: RunRecord, costs: Costs, settings: _Settings, runs_dir: Path) -> NoReturn:
     """Run a plan in a new folder. Raises Exit with the run's exit code."""
     from harness.runs.folder import create_run_folder, leading
     from harness.runs.record import Recorder
@@ -175,10 +210,10 @@ def _lead_new(plan: RunRecord, costs: Costs, slots: int | None, runs_dir: Path) 
     with leading(folder):
         recorder = Recorder(folder)
         recorder.write(plan)
-        _lead(folder, recorder, plan, costs, slots)
+        _lead(folder, recorder, plan, costs, settings)
 
 
-def _resume(folder: Path, costs: Costs, slots: int | None) -> NoReturn:
+def _resume(folder: Path, costs: Costs, settings: _Settings) -> NoReturn:
     """Go on with a run in its own folder. Raises Exit with the run's exit code."""
     from harness.runs.again import left_of, open_again
     from harness.runs.folder import leading
@@ -186,7 +221,7 @@ def _resume(folder: Path, costs: Costs, slots: int | None) -> NoReturn:
     with leading(folder):
         plan = left_of(folder)
         _prepare(plan)
-        _lead(folder, open_again(folder, plan), plan, costs, slots)
+        _lead(folder, open_again(folder, plan), plan, costs, settings)
 
 
 def _prepare(plan: RunRecord) -> None:
@@ -196,8 +231,9 @@ def _prepare(plan: RunRecord) -> None:
     prepare([Cell.model_validate(cell.config) for cell in plan.cells], say=say)
 
 
-def _lead(folder: Path, recorder: Recorder, plan: RunRecord, costs: Costs, slots: int | None) -> NoReturn:
+def _lead(folder: Path, recorder: Recorder, plan: RunRecord, costs: Costs, settings: _Settings) -> NoReturn:
     """Run the cells, write the reports, and raise Exit with the exit code."""
+    from harness.report.baselines import record_comparison
     from harness.report.summary import summarize
     from harness.report.terminal import LiveProgress, print_summary
     from harness.report.write import write_reports
@@ -211,7 +247,7 @@ def _lead(folder: Path, recorder: Recorder, plan: RunRecord, costs: Costs, slots
     try:
         with LiveProgress([job.cell for job in jobs], console) as progress:
             progress.update([plan])
-            executor = LocalExecutor(folder, recorder, slots, say=say)
+            executor = LocalExecutor(folder, recorder, settings.slots, say=say)
             execution = Execution(folder, recorder, executor, progress, say=say)
             with ctrl_c_drains(execution):
                 complete = execution.run(jobs)
@@ -219,6 +255,7 @@ def _lead(folder: Path, recorder: Recorder, plan: RunRecord, costs: Costs, slots
         pass  # the cells have been stopped; what there is gets its report
     finally:
         recorder.close()
+    record_comparison(folder, settings.baselines, strict=settings.strict)
     end_run(folder, summarize(folder).exit_code)
     summary = write_reports(folder)
     print_summary(summary, folder, console)

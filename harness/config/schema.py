@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
-from harness.config.models import Accel, Arch, Generation, Model, Start, WithoutPmu
+from harness.config.models import Accel, Arch, Expect, Generation, Icount, Model, Start, SuitePart, WithoutPmu
 from harness.config.requirements import CpuVendor
 
 ID_PATTERN = r"^[a-z0-9][a-z0-9+._-]{0,119}$"
@@ -84,8 +84,19 @@ MemoryMib = Annotated[int, Field(ge=64, le=1 << 20, description="Memory in MiB."
 Tag = Annotated[
     str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,59}$", description="Small letters, digits, _ . -")
 ]
+MaxCpus = Annotated[
+    int, Field(ge=1, le=256, description="Room for so many CPUs, of which smp are there when it starts.")
+]
+Suite = Annotated[
+    tuple[SuitePart, ...],
+    Field(min_length=1, description="Parts of the suite that run in the cell; all, unless it is written."),
+]
 Id = Annotated[str, AfterValidator(_cell_id), WithJsonSchema({"type": "string", "pattern": ID_PATTERN})]
 NonEmpty = Field(min_length=1)
+EveryDefect = Annotated[
+    Literal["all"],
+    Field(description="None, and every defect of the catalogue in the generations it shows in."),
+]
 
 _CLOSED = ConfigDict(extra="forbid")
 
@@ -104,6 +115,9 @@ class Settings(TypedDict, total=False):
     smp: Smp
     memory_mib: MemoryMib
     start: Start
+    icount: Icount
+    suite: Suite
+    max_cpus: MaxCpus | None
     generation: Generation
     without_pmu: WithoutPmu
     defect: str | None
@@ -123,9 +137,11 @@ class Axes(TypedDict, total=False):
     smp: Annotated[tuple[Smp, ...], NonEmpty]
     memory_mib: Annotated[tuple[MemoryMib, ...], NonEmpty]
     start: Annotated[tuple[Start, ...], NonEmpty]
+    icount: Annotated[tuple[Icount, ...], NonEmpty]
+    max_cpus: Annotated[tuple[MaxCpus | None, ...], NonEmpty]
     generation: Annotated[tuple[Generation, ...], NonEmpty]
     without_pmu: Annotated[tuple[WithoutPmu, ...], NonEmpty]
-    defect: Annotated[tuple[str | None, ...], NonEmpty]
+    defect: Annotated[tuple[str | None, ...], NonEmpty] | EveryDefect
 
 
 class Requires(TypedDict, total=False):
@@ -207,6 +223,11 @@ class MatrixFile(Model):
     name: Id = Field(description="Name of the matrix; part of the name of the folder of its runs.")
     extends: str = Field(
         default="", description="Another matrix, below this one; relative to this file. Its lists come first."
+    )
+    expect: Expect = Field(
+        default=Expect.CONFORM,
+        description="When a run is green: conform, no clause is violated; killed, every cell with a defect is "
+        "noticed by a clause that promises against it, and the others conform.",
     )
     defaults: Settings = Settings()
     axes: Axes = Axes()

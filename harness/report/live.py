@@ -68,6 +68,7 @@ class LiveProgress:
         self._known: tuple[PlannedIssue, ...] = ()
         self._running: dict[str, _Running] = {}
         self._ended: set[str] = set()
+        self._broken: set[str] = set()  # cells in which violations are wanted
         self._live = (
             Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         )
@@ -90,6 +91,7 @@ class LiveProgress:
                 case RunRecord():
                     self._planned = {cell.id: len(cell.clauses) for cell in record.cells}
                     self._known = record.known_issues
+                    self._broken = {cell.id for cell in record.cells if cell.promised}
                 case RunEndRecord() | ResumeRecord():
                     pass
                 case _ if record.cell not in self._ended:
@@ -110,7 +112,7 @@ class LiveProgress:
                 running.last = f"{record.clause} {record.outcome}"
                 before = running.outcomes.get(record.clause, record.outcome)
                 running.outcomes[record.clause] = worst_outcome((before, record.outcome))
-                if record.outcome in (Outcome.FAIL, Outcome.ERROR):
+                if record.outcome in (Outcome.FAIL, Outcome.ERROR) and cell not in self._broken:
                     issue = self._known_issue(record) if record.outcome is Outcome.FAIL else ""
                     self._alarm(
                         cell,

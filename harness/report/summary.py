@@ -8,12 +8,16 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from harness.config.models import Expect
 from harness.contract.outcomes import Outcome, Verdict
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, EXIT_VIOLATION
 from harness.probe.models import PmuVerdict, ProbeAnswer
+from harness.report.changes import CellBaseline, cell_baseline
+from harness.report.kills import Kill, Seen, kills
 from harness.report.known import KnownIssueSummary, build_of, weigh
 from harness.report.loading import CellView, RunView, load_run
 from harness.report.text import count, write_atomically
+from harness.report.traceability import TracedClause, trace
 from harness.runs.record import (
     WORST_FIRST,
     ClauseRecord,
@@ -29,6 +33,7 @@ MAX_NAMED = 8
 """Clauses that a sentence about a shortage names; `missing` has them all."""
 UNENDED = "the run ended before this cell did"
 
+EXIT_KILLED = "every defect is noticed, and the sound HAL conforms"
 EXIT_MEANINGS = {
     EXIT_OK: "all conform",
     EXIT_VIOLATION: "contract violation",
@@ -63,7 +68,8 @@ class CellSummary(_Model):
     counts: of several tests the first of fail, error, pass, recorded, skipped. `clause_reasons` has the
     reasons of all tests that gave one. `missing` names the clauses that were planned and not recorded.
     `incidents` count in the exit code; `retries` are the ones that another try followed. `known` maps each failed
-    clause that a known issue excuses to the id of the issue.
+    clause that a known issue excuses to the id of the issue. `baseline` is null when the observations were not compared
+    with one.
     """
 
     id: str
@@ -83,6 +89,7 @@ class CellSummary(_Model):
     retries: tuple[Incident, ...]
     provenance: dict[str, str]
     config: dict[str, Any]
+    baseline: CellBaseline | None
     tags: tuple[str, ...] = ()
 
 
@@ -91,6 +98,7 @@ class Summary(_Model):
 
     A shortage is red: `exit_code` is 3 then (or 1, which outweighs it), and `problems` names it in words.
     `partial` when only some tests of the suite were asked for: the plan then holds their clauses alone.
+    `expect` says what is green: with `killed` the violations of `defects` that did not survive are what is wanted.
     `finished` is false for a run that was killed or still goes on. `counts` has the pairs by outcome. `skipped` are
     cells that could not run on this host; `selection` says how the cells were chosen when they are not all.
     """
@@ -112,9 +120,26 @@ class Summary(_Model):
     host: dict[str, str]
     versions: dict[str, str]
     excluded: tuple[ExcludedCell, ...]
+    traceability: tuple[TracedClause, ...]
     skipped: tuple[SkippedCell, ...] = ()
     selection: str = ""
     known_issues: tuple[KnownIssueSummary, ...] = ()
+    expect: Expect = Expect.CONFORM
+    defects: tuple[Kill, ...] = ()
+
+    @property
+    def exit_meaning(self) -> str:
+        """The exit code in words."""
+        if self.defects and self.exit_code != EXIT_INFRASTRUCTURE:
+            survivors = [kill.defect for kill in self.defects if kill.survived]
+            survived = f"not noticed: {', '.join(dict.fromkeys(survivors))}"
+            return EXIT_KILLED if self.exit_code == EXIT_OK else survived if survivors else EXIT_MEANINGS[1]
+        excused = sum(len(cell.known) for cell in self.cells)
+        if self.exit_code == EXIT_OK and excused:
+            return f"passed with known issues: {count(excused, 'known failure')}"
+        if self.exit_code == EXIT_VIOLATION and not any(violates(cell) for cell in self.cells):
+            return "a known issue is none any more"
+        return EXIT_MEANINGS[self.exit_code]
 
 
 def summarize(folder: Path) -> Summary:
@@ -137,7 +162,12 @@ def summarize_run(view: RunView) -> Summary:
     problems = [*view.damage, *(f"{cell.id}: {shortage(cell)}" for cell in cells if shortage(cell))]
     if not cells:
         problems.append(f"no cell ran: {count(len(view.run.skipped), 'cell')} skipped")
-    exit_code = _exit_code(cells, problems)
+    defects = kills(_seen(cell, view) for cell in cells) if view.run.expect is Expect.KILLED else ()
+    killed = {kill.cell for kill in defects if not kill.survived}
+    exit_code = _exit_code(tuple(cell for cell in cells if cell.id not in killed), problems)
+    survivors = [kill for kill in defects if kill.survived]
+    if exit_code == EXIT_OK and survivors:
+        exit_code = EXIT_VIOLATION if any(kill.judged for kill in survivors) else EXIT_INFRASTRUCTURE
     stale = [f"known issue {issue.id} {issue.problem}" for issue in known.issues if issue.problem]
     if stale:
         problems += stale
@@ -166,6 +196,19 @@ def summarize_run(view: RunView) -> Summary:
         skipped=view.run.skipped,
         selection=view.run.selection,
         known_issues=known.issues,
+        traceability=trace(view.cells.values()),
+        expect=view.run.expect,
+        defects=defects,
+    )
+
+
+def _seen(cell: CellSummary, view: RunView) -> Seen:
+    return Seen(
+        cell=cell.id,
+        config=cell.config,
+        promised=view.cells[cell.id].plan.promised,
+        outcomes=cell.clauses,
+        reasons=cell.clause_reasons,
     )
 
 
@@ -212,6 +255,7 @@ def _summarize_cell(cell: CellView) -> CellSummary:
         retries=_told(cell.retries),
         provenance=cell.provenance,
         config=cell.plan.config,
+        baseline=cell_baseline(cell),
         tags=cell.plan.tags,
     )
 
@@ -243,8 +287,10 @@ def is_red(cell: CellSummary) -> bool:
 
 
 def violates(cell: CellSummary) -> bool:
-    """Whether a clause does not hold in this cell, and no known issue says so."""
+    """Whether a clause does not hold in this cell, and no known issue says so; or it is not as its strict baseline."""
     failed = [clause for clause, outcome in cell.clauses.items() if outcome is Outcome.FAIL]
+    if cell.baseline and cell.baseline.violated:
+        return True
     return any(clause not in cell.known for clause in failed) or (
         cell.verdict is Verdict.BROKEN and not failed
     )
@@ -252,16 +298,6 @@ def violates(cell: CellSummary) -> bool:
 
 def _not_judged(cell: CellSummary) -> bool:
     return Outcome.ERROR in cell.clauses.values() or cell.verdict is Verdict.UNKNOWN or bool(cell.incidents)
-
-
-def exit_meaning(summary: Summary) -> str:
-    """The exit code in words; known issues are named with it."""
-    excused = sum(len(cell.known) for cell in summary.cells)
-    if summary.exit_code == EXIT_OK and excused:
-        return f"passed with known issues: {count(excused, 'known failure')}"
-    if summary.exit_code == EXIT_VIOLATION and not any(violates(cell) for cell in summary.cells):
-        return "a known issue is none any more"
-    return EXIT_MEANINGS[summary.exit_code]
 
 
 def _exit_code(cells: tuple[CellSummary, ...], problems: list[str]) -> int:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 
 from harness import __version__
+from harness.config.defects import DEFECTS
 from harness.config.facts import facts_of, parse_choice
 from harness.config.matrix import Matrix
-from harness.config.models import Cell
+from harness.config.models import Cell, Expect
 from harness.config.requirements import Requirements
 from harness.config.schema import KnownIssue
 from harness.contract.clauses import suite_for
+from harness.errors import UsageError
 from harness.host.tools import host_facts
 from harness.runs.costs import Costs
 from harness.runs.executor import CellJob, longest_first
 from harness.runs.record import ExcludedCell, PlannedCell, PlannedIssue, RunRecord, SkippedCell
+
+DEFAULT_SEQUENCES = 100
 
 
 def plan_run(
@@ -34,6 +40,7 @@ def plan_run(
         name=matrix.name,
         matrix=str(matrix.path),
         matrix_sha256=matrix.sha256,
+        expect=matrix.expect,
         cells=tuple(
             PlannedCell(
                 id=cell.id,
@@ -41,6 +48,7 @@ def plan_run(
                 clauses=clauses,
                 tags=matrix.traits_of(cell).tags,
                 requires=matrix.traits_of(cell).requires.model_dump(mode="json", exclude_none=True),
+                promised=_promised(cell) if matrix.expect is Expect.KILLED else (),
             )
             for cell, clauses in planned
         ),
@@ -72,6 +80,11 @@ def _issue(
     )
 
 
+def _promised(cell: Cell) -> tuple[str, ...]:
+    """The clauses that promise against the cell's defect."""
+    return DEFECTS[cell.hal.defect].promises if cell.hal.defect is not None else ()
+
+
 def _clauses(cell: Cell, chosen: Mapping[str, Collection[str]] | None) -> tuple[str, ...]:
     """The clauses to be recorded for a cell, in the order of the suite."""
     return tuple(clause for clause in suite_for(cell) if chosen is None or clause in chosen[cell.id])
@@ -86,3 +99,26 @@ def jobs_of(plan: RunRecord, costs: Costs) -> list[CellJob]:
         requires = Requirements.model_validate(planned.requires)
         jobs.append(CellJob(cell, clauses, costs.of(cell).seconds, requires))
     return longest_first(jobs)
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """How many different sequences, and the seed that they are drawn from."""
+
+    sequences: int
+    seed: int
+
+    @classmethod
+    def of(cls, cell_id: str, sequences: str | None, seed_text: str | None) -> SearchPlan:
+        """The plan for a cell from what the user set; by default 100, and a seed of the cell's own, the same each time.
+
+        Raises UsageError for what is no number.
+        """
+        seed_value = zlib.crc32(cell_id.encode()) if seed_text is None else _whole("seed", seed_text, 0)
+        return cls(DEFAULT_SEQUENCES if sequences is None else _whole("sequences", sequences, 1), seed_value)
+
+
+def _whole(name: str, text: str, least: int) -> int:
+    if text.isascii() and text.isdecimal() and least <= int(text) < 1 << 32:
+        return int(text)
+    raise UsageError(f"{name} {text!r} is no number", remedy=f"use a whole number from {least} on")

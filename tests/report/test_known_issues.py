@@ -12,7 +12,7 @@ from rich.console import Console
 from harness.contract.outcomes import Outcome, Verdict
 from harness.report.findings import findings
 from harness.report.live import LiveProgress
-from harness.report.summary import Summary, exit_meaning, is_red
+from harness.report.summary import Summary, is_red
 from harness.report.terminal import print_summary
 from harness.report.write import write_reports
 from harness.runs.record import (
@@ -73,7 +73,7 @@ def test_a_known_failure_shows_as_such_and_the_run_passes(tmp_path: Path) -> Non
     summary, text = a_run(tmp_path, issue("bad"))
     bad = summary.cells[0]
     assert summary.exit_code == 0
-    assert exit_meaning(summary) == "passed with known issues: 1 known failure"
+    assert summary.exit_meaning == "passed with known issues: 1 known failure"
     assert (bad.verdict, bad.clauses["FREE-2"], bad.known) == (
         Verdict.BROKEN,
         Outcome.FAIL,
