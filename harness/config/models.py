@@ -197,6 +197,27 @@ class GuestPower(Model):
     online: str | None = None
 
 
+class ConsoleKind(StrEnum):
+    """Who answers at the guest's first serial port: a Unix login shell, or Windows' Special Administration Console."""
+
+    SHELL = "shell"
+    SAC = "sac"
+
+
+class SerialConsole(Model):
+    """How to get a command line at the guest's first serial port, which needs no network.
+
+    Without `user` no login is expected. The password stands in the environment variable `password_variable`; without
+    one it is empty. `columns` is the width at which SAC breaks lines.
+    """
+
+    kind: ConsoleKind
+    user: str | None = None
+    domain: str = ""
+    password_variable: str | None = None
+    columns: int = Field(default=80, ge=20)
+
+
 class CrashFiles(Model):
     """What a guest keeps of a crash of its kernel: dump files or folders of them, and whether it has an event log."""
 
@@ -234,6 +255,7 @@ class GuestDefinition(Model):
     pmu_access: str | None = None
     ssh: SshLane = SshLane()
     lane: SerialLane | None = None
+    console: SerialConsole | None = None
     clock_can_be_set: bool = True
     drop_folder: str = r"C:\halpmc"
     service_group: str = "halpmc"

@@ -37,6 +37,7 @@ def guest_machine(
         "net_device": definition.net_device,
         "ssh_guest_port": definition.ssh.port,
         "devices": definition.devices,
+        "console": definition.console is not None,
         "lane_device": definition.lane.device if definition.lane else None,
         "uefi": uefi,
         "tpm": definition.tpm,

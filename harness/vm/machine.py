@@ -28,6 +28,7 @@ DISPLAYS = frozenset(
 DISK_DEVICES = {"ahci": "ide-hd,bus=ide.0", "nvme": "nvme,serial=halpmc"}
 TPM_DEVICES = {Arch.X86_64: "tpm-crb", Arch.AARCH64: "tpm-tis-device"}
 TPM_BY_HAND = "tpm-by-hand"
+CONSOLE_BY_HAND = "console-by-hand.sock"
 _PORT_MARK = "\0"  # cannot occur in an argument, so it marks where the script puts its own port
 
 
@@ -54,6 +55,7 @@ class Machine(Model):
     all writes to the disk away with the machine. With `on_reboot="shutdown"` a guest that resets is a fault,
     and stays as it is to be looked at. `serial_log` belongs to the host's side: it does not change the machine.
     With `max_cpus` CPUs can be added while it runs, where the machine type can do that.
+    `console` makes the first serial port, whose output the log gets, one that the host can also talk to.
     `lane_device` is a second serial port, for a program in the guest that talks with the harness over it.
     `disk_device` may also be `ahci` or `nvme`, which Windows Setup has drivers for. What the firmware writes goes where
     the disk's writes go: away with the machine, or into its file of variables. `boot="medium-once"` boots the first of
@@ -80,6 +82,7 @@ class Machine(Model):
     on_reboot: Literal["shutdown", "reset"] = "shutdown"
     rtc_base: Literal["utc", "localtime"] = "utc"
     serial_log: Path | None = None
+    console: bool = False
     lane_device: str | None = None
     ram_file: RamFile | None = None
     direct_boot: DirectBoot | None = None
@@ -115,7 +118,8 @@ class Control:
     With `ssh_port` "0" QEMU picks a free port. `overlay` is a qcow2 file over the machine's disk that takes the
     writes; `variables` the same over what the firmware remembers. `serial_log` takes the place of the machine's own.
     `lane` is the inherited socket behind the machine's lane; without it nobody listens there. `tpm` is the one that
-    leads to its TPM; without it QEMU connects to a socket in the folder tpm-by-hand.
+    leads to its TPM; without it QEMU connects to a socket in the folder tpm-by-hand. `console` is the inherited socket
+    at which QEMU waits for somebody who talks to the machine's console; without it QEMU makes one of its own.
     """
 
     arguments: tuple[str, ...]
@@ -125,6 +129,7 @@ class Control:
     lane: int | None = None
     variables: Path | None = None
     tpm: int | None = None
+    console: int | None = None
 
 
 def qmp_control(
@@ -134,6 +139,7 @@ def qmp_control(
     lane: int | None = None,
     variables: Path | None = None,
     tpm: int | None = None,
+    console: int | None = None,
     incoming: bool = False,
 ) -> Control:
     """Control by QMP over an inherited, connected socket. The CPUs wait for `cont`: no event is missed.
@@ -142,7 +148,7 @@ def qmp_control(
     """
     chardev = ("-chardev", f"socket,id=qmp,fd={fd}", "-mon", "chardev=qmp,mode=control")
     arguments = ("-S", *chardev, *(("-incoming", "defer") if incoming else ()))
-    return Control(arguments, overlay=overlay, lane=lane, variables=variables, tpm=tpm)
+    return Control(arguments, overlay=overlay, lane=lane, variables=variables, tpm=tpm, console=console)
 
 
 def literal(text: str | Path) -> str:
@@ -170,7 +176,7 @@ def argv(machine: Machine, control: Control) -> list[str]:
         *_firmware(machine, control),
         *_media(machine),
         *_network(machine, control),
-        *_serial(control.serial_log or machine.serial_log),
+        *_serial(machine, control),
         *_lane(machine, control),
         *_tpm(machine, control),
         *(("-device", "vmgenid,guid=auto") if machine.vmgenid else ()),
@@ -264,10 +270,15 @@ def _network(machine: Machine, control: Control) -> list[str]:
     return ["-netdev", netdev, "-device", f"{machine.net_device},netdev=net0,romfile="]
 
 
-def _serial(log: Path | None) -> list[str]:
+def _serial(machine: Machine, control: Control) -> list[str]:
+    log = control.serial_log or machine.serial_log
     if log is None:
         return []
-    return ["-chardev", f"file,id=serial0,path={literal(log)}", "-serial", "chardev:serial0"]
+    backend = f"file,id=serial0,path={literal(log)}"
+    if machine.console:
+        place = f"path={CONSOLE_BY_HAND}" if control.console is None else f"fd={control.console}"
+        backend = f"socket,id=serial0,{place},server=on,wait=off,logfile={literal(log)}"
+    return ["-chardev", backend, "-serial", "chardev:serial0"]
 
 
 def _lane(machine: Machine, control: Control) -> list[str]:
@@ -281,8 +292,8 @@ def run_script(machine: Machine, *, user: str = "Administrator", key: Path | Non
     """A POSIX shell script that starts the same machine by hand, with QEMU's monitor on the terminal.
 
     It differs from what the harness starts only in how it is driven: the CPUs start at once, the SSH port is
-    the first argument, the serial log is a new file beside the script, writes to the disk go to a temporary
-    file of QEMU's own, a TPM has its state in a folder beside the script.
+    the first argument, the serial log and the console's socket are new files beside the script, writes to the
+    disk go to a temporary file of QEMU's own, a TPM has its state in a folder beside the script.
     """
     control = Control(
         ("-monitor", "stdio"),
@@ -294,6 +305,8 @@ def run_script(machine: Machine, *, user: str = "Administrator", key: Path | Non
 swtpm socket --tpm2 --daemon --terminate \\
     --tpmstate dir="$PWD/{TPM_BY_HAND}" --ctrl type=unixio,path={TPM_BY_HAND}/socket
 """
+    talk = f"""echo 'console: socat -,raw,echo=0,escape=0x1d' "UNIX-CONNECT:$PWD/{CONSOLE_BY_HAND}" >&2
+"""
     identity = ["-i", str(key)] if key else []
     login = " ".join(map(_quote, ["ssh", *identity, "-p", _PORT_MARK, f"{user}@127.0.0.1"]))
     return f"""#!/bin/sh
@@ -303,7 +316,7 @@ port=${{1:-{DEFAULT_HUMAN_PORT}}}
 case $port in *[!0-9]*) echo "usage: run.sh [SSH_PORT]" >&2; exit {EXIT_USAGE};; esac
 cd "$(dirname "$0")"
 echo {shlex.quote("log in with:")} {login} >&2
-{tpm if machine.tpm else ""}exec {program} \\
+{talk if machine.console else ""}{tpm if machine.tpm else ""}exec {program} \\
 {_lines(arguments)}
 """
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from harness.deadlines import Deadline, wait_for
 from harness.errors import HalpmcError, InfrastructureError, QemuError
+from harness.vm.console_port import ConsolePort
 from harness.vm.faults import fault, stopped
 from harness.vm.machine import Machine, argv, qmp_control
 from harness.vm.media import device_id
@@ -63,6 +64,8 @@ class Vm:
         self._saved = saved
         self._lane: socket.socket | None = None
         self._tpm: Tpm | None = None
+        #: Leads to the guest's first serial port where the machine has a console: `console.connect()`.
+        self.console = ConsolePort(folder)
         self._process: ChildProcess | None = None
         self._qmp: Qmp | None = None
         self._ssh_port: int | None = None
@@ -100,20 +103,22 @@ class Vm:
                 self.overlay_fd = os.dup(overlay)
             variables = self._open_variables(inherited)
             fds += [fd for fd in (overlay, variables) if fd is not None]
-            lane = None
+            lane = tpm = console = None
             if self.machine.lane_device is not None:
                 self._lane, theirs = socket.socketpair()
                 fds.append(lane := inherited.enter_context(theirs).fileno())
-            tpm = None
             if self.machine.tpm:
                 self._tpm = Tpm(self.folder)
                 fds.append(tpm := inherited.enter_context(self._tpm.start()).fileno())
+            if self.machine.console and self.machine.serial_log is not None:
+                fds.append(console := inherited.enter_context(self.console.listen()).fileno())
             control = qmp_control(
                 fds[0],
                 fd_path(overlay) if overlay is not None else None,
                 lane=lane,
                 variables=fd_path(variables) if variables is not None else None,
                 tpm=tpm,
+                console=console,
                 incoming=stream is not None,
             )
             self._process = ChildProcess(argv(self.machine, control), self.folder / "qemu.log", pass_fds=fds)
@@ -183,15 +188,12 @@ class Vm:
                 ended_by = self._process.stop(self._ask_to_quit, ask_s=QUIT_S, term_s=TERM_S)
                 self.ended_by = self.ended_by or ended_by
         finally:
-            if self._qmp is not None:
-                self._qmp.close()
-            if self._lane is not None:
-                self._lane.close()
             if self.overlay_fd is not None:
                 os.close(self.overlay_fd)
                 self.overlay_fd = None
-            if self._tpm is not None:
-                self._tpm.close()
+            for part in (self._qmp, self._lane, self.console, self._tpm):
+                if part is not None:
+                    part.close()
 
     def _ask_to_quit(self) -> bool:
         try:

@@ -94,6 +94,16 @@ def test_the_lane_is_a_second_serial_port() -> None:
     assert not any("lane" in argument for argument in argv(machine(), qmp_control(7)))
 
 
+def test_the_console_is_talked_to_and_logged() -> None:
+    talking = machine(console=True)
+    arguments = argv(talking, qmp_control(7, console=8))
+    assert "socket,id=serial0,fd=8,server=on,wait=off,logfile=/run/serial.log" in arguments
+    script = run_script(talking)
+    assert "path=console-by-hand.sock,server=on,wait=off,logfile=serial-by-hand.log" in script
+    assert "UNIX-CONNECT:$PWD/console-by-hand.sock" in script
+    assert "socat" not in run_script(machine())
+
+
 def test_counting_instructions_replaces_the_threads() -> None:
     arguments = argv(machine(smp=1, icount=True), qmp_control(7))
     assert arguments[arguments.index("-accel") + 1] == "tcg,thread=single"
