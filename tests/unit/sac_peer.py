@@ -40,10 +40,11 @@ class Ended(Exception):
 
 @dataclass
 class SacPeer:
-    """What a test sets up, and what it then sees in `log`. `commands` maps command lines to output and error level."""
+    """What a test sets up, and what it then sees in `log`. `commands` maps command lines to output and error level,
+    None for a command that leaves the level alone."""
 
     connection: socket.socket
-    commands: dict[str, tuple[str, int]] = field(default_factory=dict)
+    commands: dict[str, tuple[str, int | None]] = field(default_factory=dict)
     password: str = "secret"  # noqa: S105 - a scripted one
     questions: tuple[str, str, str] = ("Username: ", "Domain: ", "Password: ")
     deaf: bool = False
@@ -158,7 +159,8 @@ class SacPeer:
                         pass
                 elif part:
                     self.log.append(part)
-                    said, level = self.commands.get(part, (f"'{part}' is not recognized\r\n", 9009))
+                    said, ended = self.commands.get(part, (f"'{part}' is not recognized\r\n", 9009))
+                    level = level if ended is None else ended
                     output += said
             self._say(output + "\r\n" + prompt)
         self.log.append("exit")

@@ -20,9 +20,10 @@ VARIABLE = "CONSOLE_PASSWORD"
 Start = Callable[..., tuple[SacPeer, Callable[..., ConsoleShell]]]
 SETTINGS = SerialConsole(kind=ConsoleKind.SAC, password_variable=VARIABLE)
 LONG = "net user Administrator a-password-that-is-so-long-that-the-line-is-broken-on-the-screen"
-COMMANDS = {
+COMMANDS: dict[str, tuple[str, int | None]] = {
     "dir": (" Volume in drive C\r\n\r\n 2 files: 10 bytes\r\n", 0),
     "fails": ("", -1073741515),
+    "leaves the level": ("", None),
     "no end": ("no line end", 3),
     "wide": ("x" * 80 + "\r\n" + "x" * 80 + "\r\n" + "x" * 40 + "\r\nnext\r\n", 0),
     LONG: ("done\r\n", 0),
@@ -58,6 +59,7 @@ def run_all(shell: ConsoleShell) -> None:
     assert {command: done.exit_code for command, done in results.items()} == {
         "dir": 0,
         "fails": 0xC0000135,
+        "leaves the level": 0,
         "no end": 3,
         "wide": 0,
         LONG: 0,
