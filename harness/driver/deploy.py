@@ -13,6 +13,7 @@ from harness.driver.inspect import preflight
 from harness.driver.session import ClientSession
 from harness.driver.sign import signed_build
 from harness.errors import ClientError, DriverError, GuestError
+from harness.guest import win32
 from harness.guest.transport import Transport
 
 #: Two instances of one binary: the second one is the "second driver" of the contract.
@@ -85,7 +86,7 @@ def start_drivers(session: ClientSession, definition: GuestDefinition) -> None:
         except ClientError as error:
             raise DriverError(
                 f"the test driver does not start as service {service}: {error.message}",
-                remedy=START_REMEDIES.get(error.code, "see the guest's logs in the cell's folder"),
+                remedy=START_REMEDIES.get(error.code) or win32.remedy(error.code, SEE_LOGS),
             ) from error
 
 
@@ -126,12 +127,6 @@ def stop(session: ClientSession, service: str) -> None:
     session.call("service.stop", protocol.ServiceState, name=service, timeout_ms=START_TIMEOUT_MS)
 
 
-#: What users of test drivers meet, by Win32 error number.
-START_REMEDIES = {
-    2: "the driver's file is not where the service points",
-    577: "the driver's signature is refused: with Secure Boot off, bcdedit /set testsigning on, and reboot",
-    1058: "the service is disabled",
-    1072: "the service is marked for deletion: close every handle to it, or reboot the guest",
-    1073: "a service of this name exists already: use a fresh guest",
-    1275: "the driver is blocked by policy (HVCI or the blocklist)",
-}
+SEE_LOGS = "see the guest's logs in the cell's folder"
+#: Where a driver is the reason, and not what the number says by itself.
+START_REMEDIES = {2: "the driver's file is not where the service points"}

@@ -155,7 +155,8 @@ def test_nothing_at_all(way: Any, tmp_path: Path) -> None:
         ("service.start", 577, "bcdedit /set testsigning on"),
         ("service.start", 1058, "the service is disabled"),
         ("service.start", 1275, "blocked by policy"),
-        ("service.start", 31, "see the guest's logs in the cell's folder"),
+        ("service.start", 31, "DriverEntry failed, or a routine that the driver imports is not there"),
+        ("service.start", 4711, "see the guest's logs in the cell's folder"),
     ],
 )
 def test_a_driver_that_does_not_start(way: Any, op: str, code: int, words: str, tmp_path: Path) -> None:
