@@ -169,15 +169,20 @@ class System:
 
     @contextmanager
     def pmc_session(self, sources: Sequence[int]) -> Generator[None, None, None]:
-        """A trace session that holds counters for these sources as long as the context lasts.
-
-        Raises ClientError with Windows' number where the system does not grant them.
-        """
-        self._session.call("etw.start", protocol.Empty, sources=list(sources))
+        """A trace session that holds counters for these sources as long as the context lasts. Raises as its start."""
+        self.start_pmc_session(sources)
         try:
             yield
         finally:
-            self._session.call("etw.stop", protocol.Empty)
+            self.stop_pmc_session()
+
+    def start_pmc_session(self, sources: Sequence[int]) -> None:
+        """Start the one trace session of ours. Raises ClientError where Windows does not grant it counters."""
+        self._session.call("etw.start", protocol.Empty, sources=list(sources))
+
+    def stop_pmc_session(self) -> None:
+        """End it."""
+        self._session.call("etw.stop", protocol.Empty)
 
 
 def record_number(xml: str) -> int:
