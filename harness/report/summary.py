@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict
 from harness.contract.outcomes import Outcome, Verdict
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, EXIT_VIOLATION
 from harness.probe.models import PmuVerdict, ProbeAnswer
+from harness.report.axes import axes_of
 from harness.report.loading import CellView, RunView, load_run
+from harness.report.nearest import Nearest, Place, nearest_good
 from harness.report.text import count, write_atomically
 from harness.runs.record import WORST_FIRST, ClauseRecord, ExcludedCell, IncidentRecord, worst_outcome
 
@@ -54,7 +56,8 @@ class CellSummary(_Model):
     or null, and `probe_answer` all that it said. `clauses` maps each recorded clause to the outcome that
     counts: of several tests the first of fail, error, pass, recorded, skipped. `clause_reasons` has the
     reasons of all tests that gave one. `missing` names the clauses that were planned and not recorded.
-    `incidents` count in the exit code; `retries` are the ones that another try followed.
+    `incidents` count in the exit code; `retries` are the ones that another try followed. `nearest` is, for a cell
+    that is broken, phantom or dead, the good cell that differs in the fewest axes; null when there is none.
     """
 
     id: str
@@ -73,6 +76,7 @@ class CellSummary(_Model):
     retries: tuple[Incident, ...]
     provenance: dict[str, str]
     config: dict[str, Any]
+    nearest: Nearest | None = None
 
 
 class Summary(_Model):
@@ -109,7 +113,7 @@ def summarize(folder: Path) -> Summary:
 
 def summarize_run(view: RunView) -> Summary:
     """The summary of a run that has been read."""
-    cells = tuple(_summarize_cell(cell) for cell in view.cells.values())
+    cells = _with_nearest(tuple(_summarize_cell(cell) for cell in view.cells.values()))
     planned = sum(len(cell.plan.clauses) for cell in view.cells.values())
     outcomes = [outcome for cell in cells for outcome in cell.clauses.values()]
     problems = [*view.damage, *(f"{cell.id}: {shortage(cell)}" for cell in cells if shortage(cell))]
@@ -181,6 +185,23 @@ def _summarize_cell(cell: CellView) -> CellSummary:
         retries=_told(cell.retries),
         provenance=cell.provenance,
         config=cell.plan.config,
+    )
+
+
+def _with_nearest(cells: tuple[CellSummary, ...]) -> tuple[CellSummary, ...]:
+    """The same cells, each that needs one with its nearest good cell."""
+    near = nearest_good(
+        Place(
+            cell.id,
+            axes_of(cell.config),
+            cell.verdict,
+            frozenset(clause for clause, outcome in cell.clauses.items() if outcome is Outcome.FAIL),
+            frozenset(clause for clause, outcome in cell.clauses.items() if outcome is Outcome.PASS),
+        )
+        for cell in cells
+    )
+    return tuple(
+        cell.model_copy(update={"nearest": near[cell.id]}) if cell.id in near else cell for cell in cells
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from harness.contract.outcomes import Outcome, Verdict
@@ -115,18 +114,3 @@ def guest_label(cell: CellSummary) -> str:
 def is_wine(cell: CellSummary) -> bool:
     """Whether a Wine guest made the results of this cell."""
     return cell.provenance.get("guest_kind") == "wine"
-
-
-def flatten(config: Mapping[str, object], prefix: str = "") -> dict[str, str]:
-    """A configuration as dotted keys and short values: hal.generation = shared, pmu = on."""
-    flat: dict[str, str] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = (
-                {True: "on", False: "off", None: "none"}[value]
-                if value is None or isinstance(value, bool)
-                else str(value)
-            )
-    return flat
