@@ -72,7 +72,7 @@ def run(
     except KeyboardInterrupt:
         interrupted = True  # the cells have been stopped; what there is gets its report
     end_run(folder, summarize(folder).exit_code)
-    summary = write_reports(folder)
+    summary = write_reports(folder, history=True, say=say)
     print_summary(summary, folder, console)
     raise typer.Exit(EXIT_INTERRUPTED if interrupted else summary.exit_code)
 
@@ -96,7 +96,7 @@ def report(
 
     if not (run_dir / "records.jsonl").is_file():
         raise UsageError(f"{run_dir} is not the folder of a run: it has no records.jsonl")
-    summary = write_reports(run_dir)
+    summary = write_reports(run_dir, history=True, say=say)
     print_summary(summary, run_dir, Console())
     raise typer.Exit(summary.exit_code)
 

@@ -21,7 +21,8 @@ from markupsafe import Markup, escape
 
 from harness.contract.clauses import CLAUSES
 from harness.contract.outcomes import Outcome
-from harness.report import words
+from harness.report import compare_text, words
+from harness.report.compare import Comparison
 from harness.report.embed import as_json, packed
 from harness.report.findings import Finding, findings
 from harness.report.loading import RunView
@@ -52,9 +53,9 @@ SCRIPTS = (
 
 @dataclass(frozen=True)
 class Past:
-    """What other runs say: `changes` since the last run (a comparison) and `trends` over many; None where unknown."""
+    """What other runs say: `changes` since the last run, and `trends` over many; None where unknown."""
 
-    changes: Any = None
+    changes: Comparison | None = None
     trends: Mapping[str, Any] | None = None
 
 
@@ -101,6 +102,9 @@ def report_html(folder: Path, view: RunView, summary: Summary, past: Past | None
             wine=any(words.is_wine(cell) for cell in summary.cells),
             counts=lambda cell: _counts(cell.clauses.values()),
             changes=past.changes,
+            changes_opening=compare_text.opening(past.changes) if past.changes else "",
+            changes_parts=compare_text.parts_of(past.changes) if past.changes else [],
+            changes_timing=compare_text.timing_note(past.changes) if past.changes else "",
             data=Markup(as_json(page_data(view, summary, clauses, concerned, past.trends))),  # noqa: S704 - has no `<`
             details=[Markup(packed(details.of(cell, view.cells[cell.id]))) for cell in summary.cells],  # noqa: S704 - base64
             style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file

@@ -6,17 +6,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.contract.clauses import CLAUSES
-from harness.contract.outcomes import Outcome, Verdict
+from harness.contract.outcomes import Verdict
 from harness.report import words
 from harness.report.axes import axes_of
 from harness.report.loading import CellView, RunView
 from harness.report.summary import CellSummary, Summary
 
-CODES: dict[Outcome | None, str] = {
-    outcome: chr(ord("a") + number) for number, outcome in enumerate(words.OUTCOMES)
-} | {None: "?"}
-"""The letter of each outcome in a cell's line of results; `?` was planned and not recorded."""
-NOT_PLANNED = " "
 MAX_REASON = 400
 """Characters of a reason that a list shows; the page of its cell shows more."""
 
@@ -39,7 +34,7 @@ def page_data(
         "name": summary.name,
         "words": {
             "outcomes": {
-                CODES[outcome]: _shown(shown)
+                words.LETTERS[outcome]: _shown(shown)
                 for outcome, shown in [*words.OUTCOMES.items(), (None, words.MISSING)]
             },
             "verdicts": {str(verdict): _shown(shown) for verdict, shown in words.VERDICTS.items()},
@@ -119,8 +114,8 @@ def _cell(
 
 def _letter(cell: CellSummary, clause: str) -> str:
     if clause in cell.clauses:
-        return CODES[cell.clauses[clause]]
-    return CODES[None] if clause in cell.missing else NOT_PLANNED
+        return words.LETTERS[cell.clauses[clause]]
+    return words.LETTERS[None] if clause in cell.missing else words.NOT_PLANNED
 
 
 def _clause(name: str, cells: Iterable[CellView]) -> dict[str, Any]:

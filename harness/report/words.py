@@ -30,6 +30,13 @@ OUTCOMES: dict[Outcome, Shown] = {
 }
 MISSING = Shown("?", "not recorded", "missing", "Planned, and no record was made: the run is short of it.")
 
+LETTERS: dict[Outcome | None, str] = {
+    outcome: chr(ord("a") + number) for number, outcome in enumerate(OUTCOMES)
+} | {None: "?"}
+"""A letter for each outcome, for lines with one result per clause; None was planned and not recorded."""
+NOT_PLANNED = " "
+"""The letter of a clause that was not planned in a cell."""
+
 VERDICTS: dict[Verdict, Shown] = {
     Verdict.USABLE: Shown("✓", "usable", "good", "Granted, and counters count."),
     Verdict.PHANTOM: Shown(

@@ -19,7 +19,6 @@ from harness.probe.models import PmuVerdict
 from harness.report import words
 from harness.report.embed import unpacked
 from harness.report.html import cell_link
-from harness.report.page_data import CODES
 from harness.report.write import write_reports
 from tests.report.synthetic import RunBuilder, demo, guest_cell, probe_cell
 
@@ -107,7 +106,7 @@ def test_every_cell_and_every_result_is_there(tmp_path: Path) -> None:
     shown = Counter("".join(cell["o"] for cell in cells))
     assert sum(shown.values()) == 18 * len(SUITE)
     assert shown[" "] == 2 * (len(SUITE) - len(PROBE_SUITE))
-    letters = [CODES[outcome] for outcome in (Outcome.PASS, Outcome.RECORDED, Outcome.SKIPPED)]
+    letters = [words.LETTERS[outcome] for outcome in (Outcome.PASS, Outcome.RECORDED, Outcome.SKIPPED)]
     assert [shown[letter] for letter in letters] == [258, 40, 152]
     assert len(page.within("th", "table.clauses")) == 4 + len(SUITE)
     recorded = sum(len(page.details(cell["id"])["results"]) for cell in cells)
