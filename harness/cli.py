@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from harness import __version__
-from harness.commands import bench, driver, say
+from harness.commands import bench, driver, results, say
 from harness.config.models import Accel, Arch
 from harness.dumps.command import dump
 from harness.errors import EXIT_INFRASTRUCTURE, HalpmcError, UsageError
@@ -36,6 +36,8 @@ app.add_typer(guest_app, name="guest")
 app.add_typer(driver.app, name="driver")
 app.add_typer(bench.app, name="bench")
 app.command()(dump)
+for command in (results.history, results.compare, results.serve, results.bundle):
+    app.command()(command)
 
 EXIT_INTERRUPTED = 130
 
@@ -185,7 +187,12 @@ def guest_build(
 
 @app.command()
 def schema(
-    name: Annotated[str, typer.Argument(help="records, summary, probe, doctor, matrix or protocol")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="records, summary, history, comparison, bundle, probe, doctor, matrix or protocol"
+        ),
+    ],
 ) -> None:
     """Print the JSON Schema of a public format."""
     from harness.report.schemas import json_schema

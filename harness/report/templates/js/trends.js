@@ -19,7 +19,7 @@ function showTrends(state, view) {
     h("section", null, h("h3", null, "Slowest cells"), slowTable(past)));
 }
 
-const FRAME = { width: 900, height: 150, left: 64, bottom: 22, top: 8 };
+const FRAME = { width: 900, height: 150, left: 92, bottom: 22, top: 8 };
 
 function frame(title, ...children) {
   return h("div", { class: "plot" }, svg("svg", { viewBox: `0 0 ${FRAME.width} ${FRAME.height}`, role: "img", "aria-label": title }, ...children));
