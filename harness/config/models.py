@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Model(BaseModel):
@@ -64,6 +64,28 @@ class Start(StrEnum):
     COLD = "cold"
 
 
+class Firmware(StrEnum):
+    """What starts the machine: `uefi` is OVMF or AAVMF; `secure-boot` the same with Microsoft's keys enrolled.
+
+    `bios` on aarch64 means none: the machine needs a kernel that QEMU loads itself.
+    """
+
+    BIOS = "bios"
+    UEFI = "uefi"
+    SECURE_BOOT = "secure-boot"
+
+
+class Enlightenments(StrEnum):
+    """What of Hyper-V's interface the guest is offered (KVM on x86-64 alone can).
+
+    `basic` is a fixed list with hv-crash in it; `passthrough` all that the host's kernel has.
+    """
+
+    NONE = "none"
+    BASIC = "basic"
+    PASSTHROUGH = "passthrough"
+
+
 class HalSettings(Model):
     """Settings of the reference HAL for one cell; `defect` breaks it on purpose, by a name it knows."""
 
@@ -118,11 +140,21 @@ class GuestTimeouts(Model):
     client_s: Seconds = 60.0
 
 
+class CrashFiles(Model):
+    """What a guest keeps of a crash of its kernel: dump files or folders of them, and whether it has an event log."""
+
+    dumps: tuple[str, ...] = (r"C:\Windows\MEMORY.DMP", r"C:\Windows\Minidump")
+    event_log: bool = True
+
+
 class GuestDefinition(Model):
     """A guest as data (images/guests/NAME.yaml): what it is, which devices it wants, how to get in.
 
     A guest whose clock cannot be set has, in a clone, the time of its saved state.
     `pmu_access` says how a driver reaches the PMU's registers when it is not by its own privilege.
+    `disk_device` is `ahci`, `nvme`, or a device in QEMU's words. `group_size` is how many CPUs a processor group of
+    Windows holds (bcdedit's groupsize); None leaves it to Windows. `vmgenid` tells a clone that it is one, so that its
+    random numbers are its own (x86-64 alone has it).
     """
 
     name: str
@@ -135,6 +167,12 @@ class GuestDefinition(Model):
     disk_device: str = "virtio-blk-pci"
     net_device: str = "virtio-net-pci"
     devices: tuple[str, ...] = ()
+    firmware: Firmware = Firmware.BIOS
+    tpm: bool = False
+    vmgenid: bool = False
+    enlightenments: Enlightenments = Enlightenments.NONE
+    group_size: Literal[1, 2, 4, 8, 16, 32, 64] | None = None
+    rtc: Literal["utc", "localtime"] = "utc"
     tcg_cpu_flags: tuple[str, ...] = ()
     pmu_access: str | None = None
     ssh: SshLane = SshLane()
@@ -142,4 +180,13 @@ class GuestDefinition(Model):
     clock_can_be_set: bool = True
     drop_folder: str = r"C:\halpmc"
     service_group: str = "halpmc"
+    crash: CrashFiles = CrashFiles()
     timeouts: GuestTimeouts = GuestTimeouts()
+
+    @model_validator(mode="after")
+    def _has_what_its_architecture_has(self) -> GuestDefinition:
+        if self.arch is not Arch.X86_64:
+            for name in ("enlightenments", "vmgenid"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name}: QEMU has this for x86_64 alone, and the guest is {self.arch}")
+        return self

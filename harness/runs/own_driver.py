@@ -16,7 +16,7 @@ from harness.driver.deploy import START_REMEDIES, START_TIMEOUT_MS, client_path,
 from harness.driver.device import Device
 from harness.driver.image import check_driver_file
 from harness.driver.session import ClientSession
-from harness.errors import ClientError, DriverError, UsageError
+from harness.errors import ClientError, DriverError, GuestPanicked, UsageError
 from harness.guest.transport import ExecResult, Transport
 from harness.probe.accelerator import choose_accelerator
 from harness.runs.cell import guest_cpu_string
@@ -64,6 +64,7 @@ class OwnGuest:
         self.transport = transport
         self.session = session
         self.start = start
+        self.drivers: list[str] = []
 
     def run(self, command: str, *, timeout_s: float = EXEC_S) -> ExecResult:
         """Run a command line in the guest to its end."""
@@ -94,6 +95,7 @@ class OwnGuest:
             )
         digest = check_driver_file(file, self.definition.arch)
         path = rf"{self.definition.drop_folder}\{name}.sys"
+        self.drivers.append(f"{name}.sys")
         self.transport.put(file, path)
         verify(self.session, {path: digest})
         self._ask("create", name, lambda: self._create(name, path))
@@ -129,6 +131,7 @@ def own_guest(
 ) -> Generator[OwnGuest, None, None]:
     """A guest for drivers of any kind; logs go into `folder`, and the VM is gone when the context ends.
 
+    When the guest's kernel dies in it, evidence goes into `folder`, too, and the error tells its own dump.
     Raises UsageError when the guest is not built, and whatever booting raises.
     """
     # Without its lane the guest's saved state has no driver of ours in it.
@@ -150,4 +153,10 @@ def own_guest(
                 log=folder / "client.log",
             )
         )
-        yield OwnGuest(definition, vm, transport, session, starter.how)
+        guest = OwnGuest(definition, vm, transport, session, starter.how)
+        try:
+            yield guest
+        except GuestPanicked as error:
+            evidence = starter.evidence(vm, folder / "evidence", hung=False, ours=guest.drivers)
+            error.evidence["triage"] = evidence.triage
+            raise

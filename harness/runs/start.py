@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from harness.caching import cached, content_hash
@@ -15,8 +16,11 @@ from harness.driver.session import ClientSession
 from harness.errors import GuestError, HalpmcError, InfrastructureError, QemuError
 from harness.guest.lane import LaneChannel
 from harness.guest.ssh import SshTransport
+from harness.imaging.machine import guest_machine
 from harness.imaging.store import GuestImage, find_guest, verify
+from harness.runs.aftermath import crashed, next_boot
 from harness.runs.guest import Guest
+from harness.vm.evidence import Evidence, collect
 from harness.vm.machine import Machine, run_script
 from harness.vm.phases import Phases
 from harness.vm.screens import ScreenRing
@@ -25,6 +29,9 @@ from harness.vm.template import Template, make_template, prune, template_digest
 from harness.vm.vm import Vm
 
 MIB = 1 << 20
+#: Seconds for looking at a VM that went wrong, its memory dump included.
+EVIDENCE_S = 60.0
+OURS = tuple(f"{service}.sys" for service in deploy.SERVICES)
 READY_S = 300.0
 LANE_S = 30.0
 #: What the cache may hold of templates when a new one is made; the ones used least recently go.
@@ -49,21 +56,17 @@ class GuestStarter:
         self.on_fault: Callable[[Vm, HalpmcError], None] = lambda _vm, _error: None
         self.incidents: list[HalpmcError] = []
         self._template: Template | None = None
-        self._machine = Machine(
-            arch=definition.arch,
+        self._machine = guest_machine(
+            definition,
             accel=accel,
-            machine=cell.machine,
             cpu=cpu_string,
+            machine=cell.machine,
             smp=cell.smp,
             memory_mib=cell.memory_mib,
             disk=self.image.disk,
-            disk_device=definition.disk_device,
-            net_device=definition.net_device,
-            ssh_guest_port=definition.ssh.port,
-            devices=definition.devices,
+            variables=self.image.variables,
             direct_boot=self.image.direct_boot,
             serial_log=Path("serial.log"),
-            lane_device=definition.lane.device if definition.lane else None,
         )
 
     @property
@@ -242,6 +245,17 @@ class GuestStarter:
             timeouts=self.definition.timeouts,
             log_path=folder / "ssh.log",
         )
+
+    def evidence(self, vm: Vm, folder: Path, *, hung: bool, ours: Sequence[str] = OURS) -> Evidence:
+        """Collect what can be learned of a guest of this cell that went wrong, also what it kept of its own crash.
+
+        `ours` are the files of drivers to implicate or to clear.
+        """
+        found = collect(vm, folder, EVIDENCE_S, hung=hung)
+        if not crashed(vm):
+            return found
+        connect = partial(self.connect, vm, folder)
+        return next_boot(vm, self.definition, connect, self.image.manifest.built_at, folder, found, ours)
 
     @contextmanager
     def _deployed(self, transport: SshTransport, folder: Path) -> Generator[ClientSession, None, None]:
