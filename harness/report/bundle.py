@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import shutil
 import tarfile
 import tempfile
@@ -102,7 +103,7 @@ def make_bundle(
     with tempfile.TemporaryDirectory(prefix="halpmc-bundle-") as scratch:
         folder = Path(scratch) / redactor.redact(run.name)
         _write(
-            folder, ((redactor.redact(name), redactor.redact(text).encode()) for name, text in texts.items())
+            folder, ((redactor.redact(name), _redacted(redactor, name, text)) for name, text in texts.items())
         )
         _write(folder, ((redactor.redact(name), data) for name, data in pictures.items()))
         _check(run, folder)
@@ -145,6 +146,26 @@ def _text(data: bytes) -> str | None:
     return data.decode("utf-8", "replace")
 
 
+def _redacted(redactor: Redactor, name: str, text: str) -> bytes:
+    """A file without its secrets. JSON stays JSON, a line at a time where it is one of lines."""
+    if Path(name).suffix == ".jsonl":
+        lines = text.split("\n")
+        return "\n".join(_redacted_json(redactor, line) if line else "" for line in lines).encode()
+    if Path(name).suffix == ".json":
+        return _redacted_json(redactor, text, indent=2).encode()
+    return redactor.redact(text).encode()
+
+
+def _redacted_json(redactor: Redactor, text: str, indent: int | None = None) -> str:
+    try:
+        value = redactor.redact_json(json.loads(text))
+    except ValueError:
+        return redactor.redact(text)  # half a line that a kill left
+    separators = (",", ": ") if indent else (",", ":")
+    line = json.dumps(value, ensure_ascii=False, indent=indent, separators=separators)
+    return line.encode("utf-8", "replace").decode()
+
+
 def _words(texts: Iterable[str], hide: Iterable[str]) -> dict[str, set[str]]:
     """Names to take out: of this host and its user, and those that the files themselves tell."""
     words = names_of_this_host()
@@ -183,10 +204,12 @@ def _described(folder: Path, path: Path) -> BundledFile:
 
 
 def _refuse_secrets(folder: Path, redactor: Redactor) -> None:
-    """Look once more at what would be given away, reports included."""
+    """Look once more at what would be given away."""
     for path in _files(folder):
         name = str(path.relative_to(folder))
-        kind = redactor.left(name) or ("" if path.suffix in _PICTURES else redactor.left(path.read_text()))
+        kind = redactor.left(name)
+        if not kind and path.suffix not in _PICTURES:
+            kind = redactor.left(path.read_text(encoding="utf-8"), forms_only=name in _REPORTS)
         if kind:
             raise InfrastructureError(
                 f"a {kind} is still in {name}: nothing was written",

@@ -19,7 +19,7 @@ from harness.contract.outcomes import Outcome, Verdict
 from harness.errors import UsageError
 from harness.report.history_store import FILE_NAME, Store, open_store
 from harness.report.speed import MAX_SAMPLES
-from harness.report.words import LETTERS
+from harness.report.words import LETTERS, NOT_PLANNED
 
 SCHEMA_VERSION = 1
 _OUTCOME = {letter: outcome for outcome, letter in LETTERS.items() if outcome is not None}
@@ -114,7 +114,10 @@ def history_of(
         " WHERE run.id IN (SELECT value FROM json_each(?)) ORDER BY run.name, result.cell, run.started, run.id",
         json.dumps(list(runs)),
     )
-    clauses = {number: tuple(json.loads(row["clauses"])) for number, row in runs.items()}
+    lists: dict[str, tuple[str, ...]] = {
+        row["clauses"]: tuple(json.loads(row["clauses"])) for row in runs.values()
+    }
+    clauses = {number: lists[row["clauses"]] for number, row in runs.items()}  # equal ones are one object
     flaky: list[Flaky] = []
     times: list[CellTimes] = []
     for (matrix, cell), group in groupby(rows, key=itemgetter(0, 1)):
@@ -200,12 +203,16 @@ def _flaky(
     """The clauses of a cell that changed between consecutive runs on the same ground."""
     if all(a[2] != b[2] or (a[3] == b[3] and clauses[a[7]] == clauses[b[7]]) for a, b in pairwise(results)):
         return  # by far the most cells: nothing ever changed
-    lines: dict[str, list[tuple[int, str]]] = defaultdict(list)
-    for row in results:
-        for clause, letter in zip(clauses[row[7]], row[3], strict=True):
-            if letter in _COUNTED:
-                lines[clause].append((row[2], letter))
-    for clause, line in lines.items():
+    lists = {id(clauses[row[7]]): clauses[row[7]] for row in results}
+    names = tuple(dict.fromkeys(clause for one in lists.values() for clause in one))
+    if len(lists) == 1:
+        [names] = lists.values()
+    grounds = [row[2] for row in results]
+    lines = (_aligned(row[3], clauses[row[7]], names) for row in results)
+    for clause, letters in zip(names, zip(*lines, strict=True), strict=True):
+        if len(set(letters)) == 1:
+            continue
+        line = [(g, letter) for g, letter in zip(grounds, letters, strict=True) if letter in _COUNTED]
         pairs = [(a[1], b[1]) for a, b in pairwise(line) if a[0] == b[0]]
         changes = sum(a != b for a, b in pairs)
         if changes:
@@ -218,6 +225,14 @@ def _flaky(
                 pairs=len(pairs),
                 last=tuple(_OUTCOME[letter] for _, letter in line[-LAST_SHOWN:]),
             )
+
+
+def _aligned(letters: str, clauses: tuple[str, ...], names: tuple[str, ...]) -> str:
+    """A line of letters in the order of other names."""
+    if clauses is names:
+        return letters
+    known = dict(zip(clauses, letters, strict=True))
+    return "".join(known.get(name, NOT_PLANNED) for name in names)
 
 
 def _times(matrix: str, cell: str, results: Sequence[tuple[Any, ...]]) -> CellTimes:

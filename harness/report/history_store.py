@@ -183,18 +183,17 @@ class Store:
 def open_store(path: Path, *, say: Say = lambda _: None) -> Iterator[Store]:
     """Open the file, which is made when it is missing, damaged, or of another format. Raises InfrastructureError."""
     try:
-        connection = _connect(path)
         try:
-            _check(connection)
-        except sqlite3.DatabaseError:
-            connection.close()
-            say(f"history: {path} is made again from the records")
-            path.unlink(missing_ok=True)
             connection = _connect(path)
-            _check(connection)
+        except sqlite3.OperationalError:
+            raise  # busy, or a disk that is full: no damage
+        except sqlite3.DatabaseError:
+            say(f"history: {path} is made again from the records")
+            path.unlink()
+            connection = _connect(path)
         with closing(connection):
             yield Store(connection)
-    except (sqlite3.Error, OSError) as error:
+    except sqlite3.Error as error:
         raise InfrastructureError(
             f"{path} cannot be used: {error}",
             remedy="make its folder writable, or delete the file: it is made again from the records",
@@ -202,9 +201,15 @@ def open_store(path: Path, *, say: Say = lambda _: None) -> Iterator[Store]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    """An open file with its tables. Raises sqlite3.DatabaseError for one that is damaged, or of another format."""
     connection = sqlite3.connect(path, timeout=WAIT_S)
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = NORMAL")
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        _check(connection)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

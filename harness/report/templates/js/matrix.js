@@ -45,10 +45,11 @@ let matrixRows = null;
 
 function showMatrix(state, view) {
   matrixRows ??= run.cells.map(matrixRow);
-  const grid = h("div", { role: "grid", class: "matrix", "aria-label": "Results of clauses in cells", "aria-rowcount": String(run.cells.length + 1) });
+  const grid = h("div", { role: "grid", class: "matrix", "aria-label": "Results of clauses in cells" });
   const scroll = h("div", { class: "scroll", tabindex: "-1" }, grid);
   const hiding = h("style");
-  const draw = () => drawMatrix(state, grid, hiding);
+  const drawn = { group: null, heads: [] };
+  const draw = () => drawMatrix(state, grid, hiding, drawn);
   const set = (key) => (text) => { setParams(state, { [key]: text }); draw(); };
   const axes = shownAxes.map((axis) => [axis.key, axis.key]);
   const folded = h("input", { type: "checkbox", onchange: (event) => set("fold")(event.target.checked ? "1" : "") });
@@ -58,7 +59,7 @@ function showMatrix(state, view) {
     h("div", { class: "head" }, h("h2", { tabindex: "-1" }, "Clauses × cells"), legendOfOutcomes()),
     filterBar(state, draw),
     h("div", { class: "picks" },
-      select("Group by", [["", "nothing"], ["guest*", "guest"], ...axes], state.params.get("group") ?? "guest*", set("group")),
+      select("Group by", [["-", "nothing"], ["", "guest"], ...axes], state.params.get("group") ?? "", set("group")),
       select("Columns", Object.entries(matrixColumns).map(([key, [text]]) => [key, text]), state.params.get("cols") ?? "", set("cols")),
       select("Rows with", [["", "any result"], ...results], state.params.get("with") ?? "", set("with")),
       h("label", { class: "check" }, folded, " groups only")),
@@ -66,38 +67,62 @@ function showMatrix(state, view) {
     h("p", { class: "hint" }, "Tab enters the table, arrow keys move in it, Enter opens what was seen. A number in a group's line counts its cells with that result.")));
   draw();
   scroll.addEventListener("keydown", (event) => matrixKey(event, grid));
-  scroll.addEventListener("pointerover", (event) => matrixTitle(event, grid));
+  scroll.addEventListener("pointerover", matrixTitle);
 }
 
 const legendOfOutcomes = () => h("ul", { class: "plain key" }, Object.values(OUTCOMES).map(([symbol, text, style]) =>
   h("li", { class: style }, h("b", { class: "sym", "aria-hidden": "true" }, symbol), ` ${text}`)));
 
-function drawMatrix(state, grid, hiding) {
+// Rows stay where they are as long as the groups do: hiding some of 500 is quick, moving them is not.
+function drawMatrix(state, grid, hiding, drawn) {
   const wanted = cellFilter(state.params), having = state.params.get("with");
-  const cells = run.cells.filter((cell) => wanted(cell) && (!having || cell.o.includes(having)));
+  const shown = run.cells.map((cell) => wanted(cell) && (!having || cell.o.includes(having)));
+  const cells = run.cells.filter((_, index) => shown[index]);
   const keep = (matrixColumns[state.params.get("cols")] ?? matrixColumns[""])[1];
   const columns = run.clauses.map((_, k) => keep(cells, k));
-  const number = columns.filter(Boolean).length;
-  hiding.textContent = columns.map((shown, k) => shown ? "" : `.matrix .c${k}{display:none}`).join("");
-  grid.style.setProperty("--columns", String(number));
-  const fold = state.params.get("fold") === "1", group = state.params.get("group") ?? "guest*";
-  const rows = [matrixHead(columns)];
-  for (const [label, members] of grouped(cells, group)) {
-    if (label !== null) rows.push(matrixGroup(label, members, columns));
-    if (!fold || label === null) for (const cell of members) rows.push(matrixRows[cell.index]);
+  const style = columns.map((kept, k) => kept ? "" : `.matrix .c${k}{display:none}`).join("");
+  if (hiding.textContent !== style) hiding.textContent = style;
+  grid.style.setProperty("--columns", String(columns.filter(Boolean).length));
+  const group = state.params.get("group") ?? "", fold = state.params.get("fold") === "1" && group !== "-";
+  if (drawn.group !== group) {
+    drawn.group = group;
+    drawn.groups = grouped(run.cells, group);
+    drawn.heads = drawn.groups.map(([label]) => label === null ? null : h("div"));
+    drawn.top = h("div");
+    drawn.empty = h("div", { role: "row", class: "row" }, h("div", { role: "gridcell", class: "empty" }, "No cell is left. Loosen the filter."));
+    grid.replaceChildren(drawn.top, drawn.empty, ...drawn.groups.flatMap(([, members], index) => [drawn.heads[index], ...members.map((cell) => matrixRows[cell.index])]).filter(Boolean));
   }
-  if (!cells.length) rows.push(h("div", { role: "row", class: "row" }, h("div", { role: "gridcell", class: "empty" }, "No cell is left. Loosen the filter.")));
-  grid.replaceChildren(...rows);
-  const first = grid.querySelector(".row:not(.group) a");
-  if (first && !grid.querySelector('a[tabindex="0"]')) first.tabIndex = 0;
+  const top = matrixHead(columns);
+  drawn.top.replaceWith(top);
+  drawn.top = top;
+  drawn.empty.hidden = cells.length > 0;
+  drawn.groups.forEach(([label, members], index) => {
+    const left = members.filter((cell) => shown[cell.index]);
+    if (label !== null) {
+      const head = left.length ? matrixGroup(label, left, columns) : h("div", { hidden: true });
+      drawn.heads[index].replaceWith(head);
+      drawn.heads[index] = head;
+    }
+    for (const cell of members) matrixRows[cell.index].hidden = fold || !shown[cell.index];
+  });
+  oneTabStop(grid);
+}
+
+// Of all squares that are shown one can be reached by Tab.
+function oneTabStop(grid) {
+  const old = grid.querySelector('a[tabindex="0"]');
+  if (old && !old.closest("[hidden]")) return;
+  if (old) old.tabIndex = -1;
+  const first = grid.querySelector(".row:not(.group):not(.top):not([hidden]) a");
+  if (first) first.tabIndex = 0;
 }
 
 function grouped(cells, group) {
-  if (!group) return [[null, cells]];
+  if (group === "-") return [[null, cells]];
   const axis = run.axes.findIndex(({ key }) => key === group);
   const groups = new Map();
   for (const cell of cells) {
-    const label = group === "guest*" ? cell.g : axis < 0 ? "–" : `${group}: ${value(cell, axis)}`;
+    const label = group === "" ? cell.g : axis < 0 ? "–" : `${group}: ${value(cell, axis)}`;
     if (!groups.has(label)) groups.set(label, []);
     groups.get(label).push(cell);
   }
@@ -127,7 +152,7 @@ function matrixKey(event, grid) {
   const step = steps[event.key];
   if (!from || !step) return;
   event.preventDefault();
-  const rows = [...grid.querySelectorAll(".row:not(.group):not(.top)")];
+  const rows = [...grid.querySelectorAll(".row:not(.group):not(.top):not([hidden])")].filter((row) => row.querySelector("a"));
   const inRow = (row) => [...row.children].filter((square) => square.querySelector("a") && square.checkVisibility({ checkVisibilityCSS: false, contentVisibilityAuto: false }));
   const place = Math.max(0, inRow(from.parentElement).indexOf(from));
   const row = rows[Math.min(rows.length - 1, Math.max(0, rows.indexOf(from.parentElement) + step[0]))];

@@ -8,7 +8,7 @@ function line(cell) {
   const state = cell.verdict ? chip([...cell.verdict, ""]) : h("span", { class: "muted" }, cell.state);
   const bar = h("progress", { max: String(Math.max(1, cell.planned)), value: String(cell.done), "aria-label": `${cell.id}: ${cell.done} of ${cell.planned} clauses` });
   return [h("span", { class: "id" }, breakable(cell.id)), state, [bar, ` ${cell.done}/${cell.planned}`],
-    cell.trouble ? h("span", { class: "warn" }, cell.trouble) : cell.state === "running" ? `${cell.phase} ${cell.last}` : "", results(cell.results)];
+    [cell.state === "running" ? `${cell.phase} ${cell.last} ` : "", cell.trouble ? h("span", { class: "warn" }, cell.trouble) : ""], results(cell.results)];
 }
 
 let before = "";
