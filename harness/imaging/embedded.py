@@ -84,7 +84,9 @@ def _build(definition: GuestDefinition, recipe: Recipe, folder: Path, say: Say) 
     result.mkdir()
     say(f"{title}: helper programs")
     for helper, sources in HELPERS.items():
-        _compile([recipe.folder / "src" / name for name in sources], staged / f"{helper}.exe", recipe.arch)
+        compile_helper(
+            [recipe.folder / "src" / name for name in sources], staged / f"{helper}.exe", recipe.arch
+        )
     _make_key(folder / KEY, definition.name)
     shutil.copyfile(folder / f"{KEY}.pub", staged / "authorized_keys")
     shutil.copytree(recipe.folder, staged / "recipe")
@@ -114,8 +116,11 @@ def _build(definition: GuestDefinition, recipe: Recipe, folder: Path, say: Say) 
     shutil.rmtree(result)
 
 
-def _compile(sources: Sequence[Path], program: Path, arch: Arch) -> None:
-    """One helper program of the guest. zig leaves its Windows headers out with -nostdlib: they are named to it."""
+def compile_helper(sources: Sequence[Path], program: Path, arch: Arch) -> None:
+    """A small Windows program without a C library: `NAME.exe` starts at NAME_main, and has kernel32 alone.
+
+    zig leaves its Windows headers out with -nostdlib: they are named to it. Raises BuildError, DeadlineExceeded.
+    """
     headers = zig_package() / "lib" / "libc" / "include" / "any-windows-any"
     entry = f"-Wl,-e,{program.stem}_main"
     zig(

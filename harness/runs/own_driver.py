@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.caching import Say
 from harness.config.load import load_guest
-from harness.config.models import Accel, Cell, GuestDefinition
+from harness.config.models import Accel, Cell, GuestDefinition, Start
 from harness.driver import protocol
 from harness.driver.deploy import START_REMEDIES, START_TIMEOUT_MS, client_path, verify
 from harness.driver.device import Device
@@ -127,9 +127,16 @@ class OwnGuest:
 
 @contextmanager
 def own_guest(
-    name: str, folder: Path, *, accel: Accel = Accel.AUTO, say: Say = lambda _: None
+    name: str,
+    folder: Path,
+    *,
+    accel: Accel = Accel.AUTO,
+    media: Sequence[Path] = (),
+    say: Say = lambda _: None,
 ) -> Generator[OwnGuest, None, None]:
     """A guest for drivers of any kind; logs go into `folder`, and the VM is gone when the context ends.
+
+    `media` are ISO images for its optical drives; such a guest boots cold.
 
     When the guest's kernel dies in it, evidence goes into `folder`, too, and the error tells its own dump.
     Raises UsageError when the guest is not built, and whatever booting raises.
@@ -137,9 +144,10 @@ def own_guest(
     # Without its lane the guest's saved state has no driver of ours in it.
     definition = load_guest(name).model_copy(update={"lane": None})
     choice = choose_accelerator(accel, definition.arch, definition.machine, say=say)
-    cell = Cell(id="own-driver", guest=name, arch=definition.arch, machine=definition.machine)
+    start = Start.COLD if media else Start.CLONE
+    cell = Cell(id="own-driver", guest=name, arch=definition.arch, machine=definition.machine, start=start)
     cpu_string = guest_cpu_string(cell, definition, choice.accel)
-    starter = GuestStarter(cell, definition, accel=choice.accel, cpu_string=cpu_string)
+    starter = GuestStarter(cell, definition, accel=choice.accel, cpu_string=cpu_string, media=media)
     say(f"starting guest {name} ({choice.accel}: {choice.reason})")
     starter.prepare(folder)
     with ExitStack() as stack:

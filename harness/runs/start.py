@@ -22,6 +22,7 @@ from harness.runs.aftermath import crashed, next_boot
 from harness.runs.guest import Guest
 from harness.vm.evidence import Evidence, collect
 from harness.vm.machine import Machine, run_script
+from harness.vm.media import INBOX_BUS, CdRom
 from harness.vm.phases import Phases
 from harness.vm.screens import ScreenRing
 from harness.vm.state import Mechanism
@@ -46,7 +47,15 @@ class GuestStarter:
     for. `incidents` are the failures on the way that another try followed.
     """
 
-    def __init__(self, cell: Cell, definition: GuestDefinition, *, accel: Accel, cpu_string: str) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        definition: GuestDefinition,
+        *,
+        accel: Accel,
+        cpu_string: str,
+        media: Sequence[Path] = (),
+    ) -> None:
         self.cell = cell
         self.definition = definition
         self.image = find_guest(definition.name)
@@ -67,6 +76,7 @@ class GuestStarter:
             variables=self.image.variables,
             direct_boot=self.image.direct_boot,
             serial_log=Path("serial.log"),
+            media=tuple(CdRom(path=path, bus=INBOX_BUS[definition.arch]) for path in media),
         )
 
     @property
