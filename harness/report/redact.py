@@ -37,7 +37,7 @@ _FORMS: tuple[tuple[str, re.Pattern[str]], ...] = (
 """Secrets by their form; a group in front is kept. The last is what Windows calls a machine that nobody named."""
 _USER_PATHS = re.compile(
     rf"(?i)(?:/home/|[a-z]:{_SEPARATOR}(?:users|documents and settings){_SEPARATOR}|/users/)"
-    r"([^\\/\"':;<>|\r\n\t]{1,64}(?=[\\/])|[^\\/\s\"':;<>|]+)"  # a name with spaces ends at the next separator
+    r"([^\\/\s\"':;<>|]+(?: [^\\/\s\"':;<>|]+)+(?=[\\/])|[^\\/\s\"':;<>|]+)"  # one with spaces ends at a separator
 )
 _HOST_NAMES = re.compile(r"(?i)(?:computername|hostname|userdomain)\s*[=:]\s*\"?([A-Za-z0-9_-]+)")
 # fmt: off
