@@ -27,7 +27,10 @@ from tests.unit.test_cli import halpmc
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----"
 SECRETS = {
     "key": ("b3BlbnNzaC1rZXktdjEAAAAA", KEY),
-    "public key": ("AAAAC3NzaC1lZDI1NTE5AAAAIJ", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ+x/y quill@workbench"),
+    "public key": (
+        "AAAAC3NzaC1lZDI1NTE5AAAAIJ",
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ+x/y quill@workbench",
+    ),
     "product key": ("QX7PK-", "the key is QX7PK-2B9TT-ABCDE-12345-ZZZZZ."),
     "user": ("quill", r"C:\Users\Quill\AppData and /home/quill/x, says QUILL"),
     "user with a space": ("pat q. roe", r"C:\Users\Pat Q. Roe\x and C:/Users/pat q. roe/y"),

@@ -145,3 +145,14 @@ def test_a_probe_answer_in_words() -> None:
     assert re.search(r"cycle +0x11 +counting +4,912,345 in 1,000,000 iterations", text)
     print_probe(probe_answer(cell, PmuVerdict.ABSENT), "", console)
     assert "absent: No PMU is advertised." in text_of(console)
+
+
+def test_the_nearest_good_cell_is_told(tmp_path: Path) -> None:
+    folder = demo(tmp_path, {"embedded-max-pmu_on-shared-grant": {"FREE-2": Outcome.FAIL}})
+    console = log()
+    print_summary(summarize(folder), folder, console)
+    text = text_of(console)
+    assert (
+        "NEAR  embedded-max-pmu_on-shared-grant (broken): works in embedded-max-pmu_on-exclusive-grant, "
+        "where hal.generation shared → exclusive\n"
+    ) in text
