@@ -53,7 +53,8 @@ function cellDetails(cell, all) {
 
 const incident = (one) => h("div", { class: "incident" },
   h("p", null, h("span", { class: "sym", "aria-hidden": "true" }, "!"), " ", h("b", null, `${one.branch} trouble${one.retried ? ", tried again" : ""}: `), one.message),
-  one.evidence.map(({ title, href, text }) => href ? h("p", { class: "aside" }, `${title}: `, h("a", { href }, text)) : [h("p", { class: "aside" }, title), box(text)]));
+  one.evidence.map(({ title, href, text }) => href ? h("p", { class: "aside" }, `${title}: `, h("a", { href }, text))
+    : text.includes("\n") || text.length > 300 ? [h("p", { class: "aside" }, title), box(text)] : h("p", { class: "aside" }, `${title}: `, h("code", null, text))));
 
 const evidence = (one) => h("div", { class: "incident" }, h("h4", null, `Evidence of ${one.test}`), h("p", { class: "triage" }, one.triage),
   h("div", { class: "pictures" }, one.files.filter((file) => file.picture).map((file) =>
