@@ -89,7 +89,7 @@ def texts_of(files: dict[str, bytes]) -> str:
     """All text of an archive, names of files and what is packed inside of the page included."""
     parts = [*files]
     for name, data in files.items():
-        parts.append(data.decode("utf-8", "replace"))
+        parts.append(data.decode("utf-8", "replace").replace("\0", ""))  # a text in UTF-16 hides nothing
         if name.endswith("report.html"):
             packed = re.findall(r'class="details">([^<]+)<', data.decode())
             assert packed

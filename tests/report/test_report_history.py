@@ -57,6 +57,17 @@ def test_a_change_with_another_driver_is_no_flake(tmp_path: Path) -> None:
     assert read_history(tmp_path).flaky == ()
 
 
+def test_only_pairs_on_the_same_ground_are_counted(tmp_path: Path) -> None:
+    """The driver changed and the result with it; then the result changed alone: one change in one pair."""
+    for number, (driver, outcome) in enumerate(
+        (("1f", Outcome.PASS), ("9f", Outcome.FAIL), ("9f", Outcome.PASS))
+    ):
+        provenance = {"driver_sha256": driver * 32}
+        demo(tmp_path / f"{number}", {CELL: {"ALLOC-6": outcome}}, begin=_day(number), provenance=provenance)
+    [flaky] = read_history(tmp_path).flaky
+    assert (flaky.changes, flaky.pairs) == (1, 1)
+
+
 def test_a_skip_between_two_equal_results_is_no_change(tmp_path: Path) -> None:
     for number, outcome in enumerate((Outcome.PASS, Outcome.SKIPPED, Outcome.PASS)):
         run = RunBuilder(
