@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
-
-from pydantic import BaseModel, ConfigDict
 
 from harness.caching import Say
 from harness.contract.outcomes import Outcome, Verdict
 from harness.contract.status import format_status
-from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, EXIT_VIOLATION
+from harness.report.comparison import (
+    NOT_PLANNED,
+    NOT_RECORDED,
+    Change,
+    Comparison,
+    Difference,
+    RecordChange,
+    RunRef,
+    Timing,
+    VerdictChange,
+)
 from harness.report.ground import TITLES, ground
 from harness.report.history import durations
 from harness.report.history_store import FILE_NAME, open_store
@@ -22,112 +29,10 @@ from harness.report.loading import CellView, RunView, load_run
 from harness.report.speed import Speed, enough, slower
 from harness.report.summary import CellSummary, Summary, summarize_run
 
-SCHEMA_VERSION = 1
 _GOOD = frozenset({Outcome.PASS, Outcome.RECORDED})
 _JUDGED = _GOOD | {Outcome.FAIL}
 _VOLATILE = frozenset({"cpu", "handle"})
 """Of a call, what differs between two runs of the same: where it ran, and the value of a handle that is not NULL."""
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RunRef(_Model):
-    """One of the two runs."""
-
-    folder: str
-    name: str
-    started: datetime
-    finished: bool
-    exit_code: int
-    cells: int
-
-
-class Difference(_Model):
-    """A part that results stand on and that is not the same; `cells` are those it differs in (none: all)."""
-
-    key: str
-    title: str
-    old: str
-    new: str
-    cells: tuple[str, ...]
-
-
-class Change(_Model):
-    """A clause whose result changed in the same way, for the same reason, in these cells.
-
-    `old` and `new` are outcomes, "not recorded" or "not planned"; several old ones are joined by "or". An empty clause
-    is the verdict of the cell itself.
-    """
-
-    clause: str
-    old: str
-    new: str
-    reason: str
-    cells: tuple[str, ...]
-
-
-class VerdictChange(_Model):
-    """Cells whose verdict changed in the same way."""
-
-    old: Verdict
-    new: Verdict
-    cells: tuple[str, ...]
-
-
-class RecordChange(_Model):
-    """A clause that is only recorded, and what was seen is not what it was: the first difference, in words."""
-
-    clause: str
-    cells: tuple[str, ...]
-    what: str
-    old: str
-    new: str
-
-
-class Timing(_Model):
-    """How the durations were judged: cells with runs enough on both sides, and cells with too few."""
-
-    judged: int
-    too_few: int
-
-
-class Comparison(_Model):
-    """All that differs between two runs.
-
-    `new_failures` holds in the new run and not in the old one; `fixed` the other way round; `lost` could be judged and
-    cannot now, `regained` the other way round. `slower` and `faster` come from several runs on each side.
-    """
-
-    schema_version: int = SCHEMA_VERSION
-    old: RunRef
-    new: RunRef
-    provenance: tuple[Difference, ...]
-    new_failures: tuple[Change, ...]
-    fixed: tuple[Change, ...]
-    lost: tuple[Change, ...]
-    regained: tuple[Change, ...]
-    still_failing: tuple[Change, ...]
-    verdicts: tuple[VerdictChange, ...]
-    records: tuple[RecordChange, ...]
-    new_cells: tuple[str, ...]
-    removed_cells: tuple[str, ...]
-    slower: tuple[Speed, ...]
-    faster: tuple[Speed, ...]
-    timing: Timing
-
-    @property
-    def gate(self) -> int:
-        """The exit code of a gate: 1 for a new failure, 3 when something that was judged no longer can be."""
-        if self.new_failures:
-            return EXIT_VIOLATION
-        missing = any(change.new in (Outcome.ERROR, NOT_RECORDED) for change in self.lost)
-        return EXIT_INFRASTRUCTURE if missing or not self.new.finished else EXIT_OK
-
-
-NOT_RECORDED = "not recorded"
-NOT_PLANNED = "not planned"
 
 
 @dataclass(frozen=True)

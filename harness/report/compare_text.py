@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.contract.clauses import CLAUSES
-from harness.report.compare import Change, Comparison, Difference
+from harness.report.comparison import Change, Comparison, Difference
 from harness.report.marks import escape, ids
 from harness.report.text import count, one_line, seconds
 

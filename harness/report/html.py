@@ -22,7 +22,7 @@ from markupsafe import Markup, escape
 from harness.contract.clauses import CLAUSES
 from harness.contract.outcomes import Outcome
 from harness.report import compare_text, words
-from harness.report.compare import Comparison
+from harness.report.comparison import Comparison
 from harness.report.embed import as_json, packed
 from harness.report.findings import Finding, findings
 from harness.report.loading import RunView

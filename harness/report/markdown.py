@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.report import compare_text, words
-from harness.report.compare import Comparison
+from harness.report.comparison import Comparison
 from harness.report.findings import findings
 from harness.report.marks import escape, ids
 from harness.report.summary import EXIT_MEANINGS, CellSummary, Summary

@@ -14,7 +14,7 @@ from harness.driver.protocol import json_schema as protocol_json_schema
 from harness.errors import UsageError
 from harness.probe.models import ProbeAnswer
 from harness.report.bundle import Manifest
-from harness.report.compare import Comparison
+from harness.report.comparison import Comparison
 from harness.report.history import History
 from harness.report.summary import Summary
 from harness.runs.record import RECORD

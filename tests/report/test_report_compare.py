@@ -14,7 +14,8 @@ import pytest
 from harness.contract.outcomes import Outcome, Verdict
 from harness.errors import UsageError
 from harness.report import compare_text
-from harness.report.compare import Comparison, compare_folders
+from harness.report.compare import compare_folders
+from harness.report.comparison import Comparison
 from harness.report.schemas import json_schema
 from harness.report.speed import greater, slower
 from tests.report.synthetic import START, RunBuilder, demo, guest_cell
