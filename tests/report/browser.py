@@ -6,7 +6,9 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, expect, sync_playwright
+
+from harness.deadlines import timeout_factor
 
 CHROMIUM = "/usr/bin/chromium"
 
@@ -15,6 +17,7 @@ CHROMIUM = "/usr/bin/chromium"
 def chromium() -> Generator[Browser, None, None]:
     """Debian's Chromium; a session has one. Its absence is an error, no skip: the pages would go untested."""
     assert Path(CHROMIUM).is_file(), "install the package chromium, or run ci/bootstrap"
+    expect.set_options(timeout=20_000 * timeout_factor())
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser

@@ -17,6 +17,7 @@ function showTrends(state, view) {
       h("details", null, h("summary", null, "The same as a table"), h("div", { class: "wide" }, runTable(past.runs)))),
     h("section", null, h("h3", null, "Results that come and go"), flakyTable(past)),
     h("section", null, h("h3", null, "Slowest cells"), slowTable(past)));
+  for (const plot of view.querySelectorAll(".plot")) plot.scrollLeft = plot.scrollWidth; // where there is no room: the latest runs
 }
 
 const FRAME = { width: 900, height: 150, left: 92, bottom: 22, top: 8 };
