@@ -11,6 +11,7 @@ from typing import Any
 from harness.caching import Say
 from harness.contract.outcomes import Outcome, Verdict
 from harness.contract.status import format_status
+from harness.report.axes import axes_of
 from harness.report.comparison import (
     NOT_PLANNED,
     NOT_RECORDED,
@@ -193,27 +194,38 @@ def _provenance(old: Side, new: Side, both: Sequence[str]) -> tuple[Difference, 
     """What the results stand on and what differs in it. What differs in all cells alike names none."""
     before = {cell: ground(old.summary, old.cells[cell]) for cell in both}
     after = {cell: ground(new.summary, new.cells[cell]) for cell in both}
-    found: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    found: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
     told: Counter[str] = Counter()
     for cell in both:
         for key in (
             before[cell].keys() & after[cell].keys()
         ):  # a cell that did not get far enough says nothing
             told[key] += 1
-            if before[cell][key] != after[cell][key]:
-                found[key, before[cell][key], after[cell][key]].append(cell)
+            if key == "configuration":
+                for axis, a, b in _axes_that_differ(old.cells[cell], new.cells[cell]):
+                    found[key, axis, a, b].append(cell)
+            elif before[cell][key] != after[cell][key]:
+                found[key, TITLES[key], before[cell][key], after[cell][key]].append(cell)
     if old.summary.matrix_sha256 != new.summary.matrix_sha256:
-        found["matrix", old.summary.matrix_sha256, new.summary.matrix_sha256] = []
+        found["matrix", TITLES["matrix"], old.summary.matrix_sha256, new.summary.matrix_sha256] = []
     return tuple(
         Difference(
             key=key,
-            title=TITLES[key],
+            title=title,
             old=a,
             new=b,
             cells=() if len(cells) == told[key] else tuple(cells),
         )
-        for (key, a, b), cells in sorted(found.items(), key=lambda item: [*TITLES].index(item[0][0]))
+        for (key, title, a, b), cells in sorted(found.items(), key=lambda item: [*TITLES].index(item[0][0]))
     )
+
+
+def _axes_that_differ(old: CellSummary, new: CellSummary) -> Iterable[tuple[str, str, str]]:
+    before, after = axes_of(old.config), axes_of(new.config)
+    for axis in dict.fromkeys((*before, *after)):
+        a, b = before.get(axis, "not there"), after.get(axis, "not there")
+        if a != b:
+            yield axis, a, b
 
 
 def _records(old: Side, new: Side, both: Iterable[str]) -> tuple[RecordChange, ...]:

@@ -102,6 +102,15 @@ def test_differences_of_provenance_are_named_with_their_cells(tmp_path: Path) ->
     assert "What differs between the runs: host kernel and test driver." in text
 
 
+def test_another_configuration_under_the_same_name_is_told_by_its_axes(tmp_path: Path) -> None:
+    for name, settings in (("a", {}), ("b", {"smp": 4})):
+        run = RunBuilder(tmp_path / name, [guest_cell("one", **settings)], clauses={"one": ("FREE-1",)})
+        run.cell("one", Verdict.PHANTOM)
+        run.finish()
+    [difference] = compare_folders(tmp_path / "a", tmp_path / "b").provenance
+    assert (difference.title, difference.old, difference.new) == ("smp", "2", "4")
+
+
 def seen(folder: Path, **call: object) -> Path:
     run = RunBuilder(folder, [guest_cell("one")], clauses={"one": ("ALLOC-8",)})
     run.clause("one", "ALLOC-8", Outcome.RECORDED, observations=(("answers", {"empty mask": call}),))
