@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from harness import __version__
-from harness.commands import bench, driver, results, say
+from harness.commands import baseline, bench, driver, guest_store, results, run, say
 from harness.config.models import Accel, Arch
 from harness.dumps.command import dump
 from harness.errors import EXIT_INFRASTRUCTURE, HalpmcError, UsageError
@@ -31,61 +31,17 @@ app = typer.Typer(
     help="Hardware performance counters in Windows VMs, tested with and without a virtual PMU.",
     epilog="Exit codes: 0 all conform, 1 contract violation, 2 usage, 3 infrastructure, 130 interrupted.",
 )
-guest_app = typer.Typer(no_args_is_help=True, help="Guests: build and list images.")
+guest_app = typer.Typer(no_args_is_help=True, help="Guests: build, import, check, list and remove them.")
+guest_store.add_commands(guest_app)
 app.add_typer(guest_app, name="guest")
 app.add_typer(driver.app, name="driver")
 app.add_typer(bench.app, name="bench")
+app.add_typer(baseline.app, name="baseline")
+app.command()(run.run)
+app.command()(run.plan)
 app.command()(dump)
 for command in (results.history, results.compare, results.serve, results.bundle):
     app.command()(command)
-
-EXIT_INTERRUPTED = 130
-
-
-@app.command()
-def run(
-    matrix: Annotated[Path, typer.Argument(help="matrix file, such as ci/matrices/demo.yaml")],
-    jobs: Annotated[
-        str, typer.Option("--jobs", "-j", help="cells at a time; auto: as many as the host has room for")
-    ] = "auto",
-    cell: Annotated[list[str] | None, typer.Option(help="run only this cell (repeatable)")] = None,
-    runs_dir: Annotated[Path, typer.Option(help="where the run makes its folder")] = Path("runs"),
-) -> None:
-    """Run every cell of a matrix and write the compatibility report."""
-    from harness.config.load import load_matrix
-    from harness.report.summary import summarize
-    from harness.report.terminal import LiveProgress, print_summary
-    from harness.report.write import write_reports
-    from harness.runs.execute import end_run, execute
-    from harness.runs.folder import create_run_folder
-    from harness.runs.plan import select_cells
-    from harness.runs.prepare import prepare
-
-    slots = parse_slots(jobs)
-    loaded = load_matrix(matrix)
-    cells = select_cells(loaded, cell or [])
-    prepare(cells, say=say)
-    console = Console()
-    folder = create_run_folder(runs_dir, loaded.name)
-    interrupted = False
-    try:
-        with LiveProgress(cells, console) as progress:
-            execute(loaded, cells, folder, slots=slots, progress=progress, say=say)
-    except KeyboardInterrupt:
-        interrupted = True  # the cells have been stopped; what there is gets its report
-    end_run(folder, summarize(folder).exit_code)
-    summary = write_reports(folder, history=True, say=say)
-    print_summary(summary, folder, console)
-    raise typer.Exit(EXIT_INTERRUPTED if interrupted else summary.exit_code)
-
-
-def parse_slots(text: str) -> int | None:
-    """The value of --jobs: a number of cells, or None for `auto`. Raises UsageError."""
-    if text == "auto":
-        return None
-    if text.isdecimal() and int(text) > 0:
-        return int(text)
-    raise UsageError(f"--jobs {text!r} is no number of cells", remedy="use a number from 1 on, or auto")
 
 
 @app.command()
@@ -110,13 +66,20 @@ def replay(
         list[str] | None,
         typer.Option(help="only the tests with this in their name, as pytest's -k (repeatable)"),
     ] = None,
+    sequence: Annotated[
+        str | None, typer.Option(help="only this sequence of calls, once, as a failure of MODEL-1 names it")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="with --sequence: print the calls as JSON")] = False,
     runs_dir: Annotated[Path, typer.Option(help="where the run makes its folder")] = Path("runs"),
 ) -> None:
     """Run a cell again from the folder that it left behind: same configuration, same kind of start."""
+    from harness.commands.sequence import replay_sequence
     from harness.runs.replay import replay_matrix
     from harness.runs.suite import suite_command
 
-    replay_matrix(cell_dir)  # its mistakes in one line, before pytest starts
+    matrix = replay_matrix(cell_dir)  # its mistakes in one line, before pytest starts
+    if sequence is not None:
+        raise typer.Exit(replay_sequence(matrix.cells[0], sequence, as_json=as_json))
     command = suite_command(
         f"--halpmc-replay={cell_dir.absolute()}", f"--halpmc-runs-dir={runs_dir.absolute()}"
     )
@@ -190,7 +153,7 @@ def schema(
     name: Annotated[
         str,
         typer.Argument(
-            help="records, summary, history, comparison, bundle, probe, doctor, matrix or protocol"
+            help="records, summary, history, comparison, bundle, plan, probe, doctor, guest-check, matrix or protocol"
         ),
     ],
 ) -> None:

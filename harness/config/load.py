@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from harness.config.document import Location, read_document
+from harness.config.extend import read_extended
+from harness.config.known import check_known_issues
 from harness.config.matrix import Matrix, expand
 from harness.config.models import Arch, GuestDefinition
 from harness.config.schema import PROBE_ONLY, MatrixFile, matrix_json_schema
 from harness.config.suggest import did_you_mean
 from harness.config.validate import validate
 from harness.errors import UsageError
-from harness.paths import image_sources
+from harness.paths import guest_store, image_sources
 
 __all__ = [
     "guest_names",
@@ -20,6 +23,7 @@ __all__ = [
     "load_guest_for",
     "load_matrix",
     "matrix_json_schema",
+    "stored_definition",
 ]
 
 
@@ -28,9 +32,16 @@ def guests_folder() -> Path:
     return image_sources() / "guests"
 
 
+def stored_definition(name: str) -> Path:
+    """Where the definition of a guest that was imported is."""
+    return guest_store() / name / f"{name}.yaml"
+
+
 def guest_names(folder: Path | None = None) -> tuple[str, ...]:
-    """Names of all guest definitions, sorted."""
-    return tuple(sorted(path.stem for path in (folder or guests_folder()).glob("*.yaml")))
+    """Names of all guest definitions, sorted: the project's, or those in `folder`, and of guests in the store."""
+    names = {path.stem for path in (folder or guests_folder()).glob("*.yaml")}
+    stored = () if folder else (path.name for path in guest_store().glob("[!.]*"))
+    return tuple(sorted(names.union(name for name in stored if stored_definition(name).is_file())))
 
 
 def load_guest(name: str, folder: Path | None = None) -> GuestDefinition:
@@ -38,7 +49,8 @@ def load_guest(name: str, folder: Path | None = None) -> GuestDefinition:
     known = guest_names(folder)
     if name not in known:
         raise UsageError(f"there is no guest {name!r}", remedy=did_you_mean(name, known, plural="guests"))
-    return load_guest_file((folder or guests_folder()) / f"{name}.yaml")
+    path = (folder or guests_folder()) / f"{name}.yaml"
+    return load_guest_file(path if path.is_file() else stored_definition(name))
 
 
 def load_guest_for(name: str, arch: Arch, folder: Path | None = None) -> GuestDefinition:
@@ -68,13 +80,15 @@ def load_guest_file(path: Path) -> GuestDefinition:
     return guest
 
 
-def load_matrix(path: Path, guests: Path | None = None) -> Matrix:
+def load_matrix(path: Path, guests: Path | None = None, *, clauses: Collection[str] = ()) -> Matrix:
     """The matrix in a file, expanded to its cells; `guests` is the folder of guest definitions.
 
+    Known issues are checked against `clauses`, the ids of all that there are, when they are given.
     ConfigError, with line and column, for anything wrong in the file; UsageError when there is no such file.
     """
-    document = read_document(path)
+    document = read_extended(path)
     file = validate(document, MatrixFile)
+    check_known_issues(file, document, clauses)
     known = (*guest_names(guests), PROBE_ONLY)
     loaded: dict[str, GuestDefinition] = {}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+from harness.contract.clauses import CLAUSES, JudgementKind
+from harness.contract.crash import is_finding
 from harness.contract.outcomes import Outcome, Verdict
 from harness.report.summary import CellSummary, Summary, shortage
 
@@ -13,7 +15,9 @@ from harness.report.summary import CellSummary, Summary, shortage
 class Finding:
     """One cause, and the cells and clauses it was seen in.
 
-    `kind` is fail, infrastructure, guest, error, unknown, record, or retried: went wrong once and right the next time.
+    `kind` is fail, survived (a defect did), crash (a guest stopped where no page says what must happen), stale (a known
+    issue that is none any more), infrastructure, guest, error, unknown, record, known (a failure that a known issue
+    excuses), or retried: went wrong once and right the next time.
     """
 
     kind: str
@@ -23,14 +27,42 @@ class Finding:
 
 
 def findings(summary: Summary) -> list[Finding]:
-    """All findings of a run, the most serious first. Empty exactly when nothing went wrong."""
+    """All findings of a run, the most serious first. Empty when nothing went wrong, and nothing stopped a guest.
+
+    What cells with a defect show is none: that a defect survives is one.
+    """
+    survivors = _survivors(summary)
+    broken = {kill.cell for kill in summary.defects}
+    summary = summary.model_copy(
+        update={"cells": tuple(cell for cell in summary.cells if cell.id not in broken)}
+    )
     return [
+        *survivors,
         *_violations(summary),
+        *_stale(summary),
+        *_crashes(summary),
         *_incidents(summary),
         *_errors(summary),
         *_unknown(summary),
         *_records(summary),
+        *_known(summary),
         *_retries(summary),
+    ]
+
+
+def _survivors(summary: Summary) -> list[Finding]:
+    """Defects that no clause noticed which promises against them."""
+    return [
+        Finding(
+            "survived",
+            f"the defect {kill.defect} {'survived' if kill.judged else 'could not be judged'} "
+            f"in the {kill.generation} generation: "
+            f"promised by {', '.join(kill.promised)}, noticed by {', '.join(kill.killed_by) or 'none'}",
+            (kill.cell,),
+            kill.promised,
+        )
+        for kill in summary.defects
+        if kill.survived
     ]
 
 
@@ -39,7 +71,7 @@ def _violations(summary: Summary) -> list[Finding]:
     seen: dict[tuple[str, str], list[str]] = defaultdict(list)
     for cell in summary.cells:
         for clause, outcome in cell.clauses.items():
-            if outcome is Outcome.FAIL:
+            if outcome is Outcome.FAIL and clause not in cell.known:
                 seen[clause, cell.clause_reasons.get(clause, "")].append(cell.id)
     broken = [
         Finding("fail", cell.reason, (cell.id,))
@@ -49,6 +81,42 @@ def _violations(summary: Summary) -> list[Finding]:
     return [
         Finding("fail", reason, tuple(cells), (clause,)) for (clause, reason), cells in seen.items()
     ] + broken
+
+
+def _stale(summary: Summary) -> list[Finding]:
+    """Known issues that have expired, or whose clause holds."""
+    return [
+        Finding("stale", f"known issue {issue.id} {issue.problem}")
+        for issue in summary.known_issues
+        if issue.problem
+    ]
+
+
+def _known(summary: Summary) -> list[Finding]:
+    """One finding for each known issue and clause that it excuses, with the cells."""
+    seen: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for cell in summary.cells:
+        for clause, issue in cell.known.items():
+            seen[issue, clause].append(cell.id)
+    about = {issue.id: f"{issue.id}: {issue.reason} (until {issue.until})" for issue in summary.known_issues}
+    return [
+        Finding("known", about[issue], tuple(cells), (clause,)) for (issue, clause), cells in seen.items()
+    ]
+
+
+def _crashes(summary: Summary) -> list[Finding]:
+    """One finding for each clause of the crash part whose question stopped a guest, with all cells that have it."""
+    seen: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for cell in summary.cells:
+        for clause, outcome in cell.clauses.items():
+            reason = cell.clause_reasons.get(clause, "")
+            if outcome is Outcome.RECORDED and _is_crash(clause) and is_finding(reason):
+                seen[clause, reason].append(cell.id)
+    return [Finding("crash", reason, tuple(cells), (clause,)) for (clause, reason), cells in seen.items()]
+
+
+def _is_crash(clause: str) -> bool:
+    return clause in CLAUSES and CLAUSES[clause].judgement is JudgementKind.CRASH
 
 
 def _incidents(summary: Summary) -> list[Finding]:
@@ -117,6 +185,7 @@ def _records(summary: Summary) -> list[Finding]:
         if shortage(cell):
             short[shortage(cell)].append(cell.id)
     named = {f"{cell}: {words}" for words, cells in short.items() for cell in cells}
+    named |= {finding.reason for finding in _stale(summary)}
     return [
         *(Finding("record", problem) for problem in summary.problems if problem not in named),
         *(Finding("record", words, tuple(cells)) for words, cells in short.items()),

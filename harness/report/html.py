@@ -19,17 +19,19 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from harness.config.defects import DEFECTS
 from harness.contract.clauses import CLAUSES
 from harness.contract.outcomes import Outcome
 from harness.report import compare_text, words
 from harness.report.comparison import Comparison
 from harness.report.embed import as_json, packed
 from harness.report.findings import Finding, findings
+from harness.report.kills import Kill
 from harness.report.loading import RunView
 from harness.report.page_data import page_data
 from harness.report.page_details import Details, shorten
 from harness.report.sections import SECTIONS, Facts
-from harness.report.summary import EXIT_MEANINGS, CellSummary, Summary
+from harness.report.summary import CellSummary, Summary
 from harness.report.text import count, seconds, visible, write_atomically
 from harness.runs.record import WORST_FIRST
 
@@ -89,14 +91,19 @@ def report_html(folder: Path, view: RunView, summary: Summary, past: Past | None
             facts=facts,
             findings=found,
             concerned=concerned,
-            exit_meaning=EXIT_MEANINGS[summary.exit_code],
+            exit_meaning=summary.exit_meaning,
             headline=headline(summary, found),
+            promised={kill.cell: kill.promised for kill in summary.defects},
+            defects=_by_defect(summary),
             catalogue=CLAUSES,
             clauses=clauses,
             clause_counts={
                 clause: _counts(cell.clauses.get(clause) for cell in summary.cells) for clause in clauses
             },
+            clause_tests={clause: _tests(view, clause) for clause in clauses},
             groups=_groups(summary.cells),
+            baselines=_baselines(summary),
+            strict=any(cell.baseline and cell.baseline.strict for cell in summary.cells),
             verdicts=Counter(cell.verdict for cell in summary.cells),
             realised=Counter(cell.realised for cell in summary.cells),
             wine=any(words.is_wine(cell) for cell in summary.cells),
@@ -139,15 +146,22 @@ def clause_order(summary: Summary) -> list[str]:
 
 def headline(summary: Summary, found: list[Finding]) -> str:
     """The first thing to read: what is the matter, in a few words."""
+    survived = sum(kill.survived for kill in summary.defects)
+    if summary.defects and (survived or summary.exit_code == 0):
+        total = count(len(summary.defects), "defect")
+        return f"{survived} of {total} survived" if survived else f"{total}, each noticed"
     violated = dict.fromkeys(
         clause for finding in found if finding.kind == "fail" for clause in finding.clauses
     )
+    if summary.exit_code == 1 and not any(finding.kind == "fail" for finding in found):
+        return "A known issue is none any more"
     if summary.exit_code == 1:
         cells = {cell for finding in found if finding.kind == "fail" for cell in finding.cells}
         return f"{count(len(violated), 'clause')} violated in {count(len(cells), 'cell')}"
     if summary.exit_code != 0:
         return "Not everything could be judged"
-    return "Every judged clause holds"
+    known = any(cell.known for cell in summary.cells)
+    return "Passed with known issues" if known else "Every judged clause holds"
 
 
 def _script() -> str:
@@ -173,6 +187,30 @@ def _environment() -> Environment:
     )
     environment.globals["catalogue"] = CLAUSES
     return environment
+
+
+def _baselines(summary: Summary) -> dict[tuple[str, ...], list[str]]:
+    """What is not as in its baseline, with all cells of which that is so; changes first."""
+    found: dict[tuple[Any, ...], list[str]] = {}
+    for cell in summary.cells:
+        for entry in cell.baseline.changes if cell.baseline else ():
+            key = (entry.clause, entry.test, entry.state, entry.old, entry.new)
+            found.setdefault(key, []).append(cell.id)
+    return dict(sorted(found.items(), key=lambda item: (item[0][2], item[0][0])))
+
+
+def _by_defect(summary: Summary) -> list[tuple[str, str, dict[str, Kill]]]:
+    """Each defect with what it does, and its kill in each generation."""
+    found: dict[str, dict[str, Kill]] = {}
+    for kill in summary.defects:
+        found.setdefault(kill.defect, {})[kill.generation] = kill
+    return [(name, DEFECTS[name].does if name in DEFECTS else "", by) for name, by in found.items()]
+
+
+def _tests(view: RunView, clause: str) -> list[str]:
+    """The tests that judged a clause in any cell, by name."""
+    records = (record for cell in view.cells.values() for record in cell.clauses.get(clause, ()))
+    return list(dict.fromkeys(record.test.rpartition("::")[2] or record.test for record in records))
 
 
 def _groups(cells: Iterable[CellSummary]) -> list[Group]:

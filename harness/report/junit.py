@@ -1,7 +1,9 @@
 """junit.xml (xunit2) for CI services: a suite per cell, a case per clause, and one for the cell's verdict.
 
-A violation is a failure. Trouble of infrastructure or guest is an error, and so is what was planned and
-not recorded.
+A cell with a defect that is to be noticed has one case: that it is.
+
+A violation is a failure; one that a known issue excuses is skipped, with the issue's id. Trouble of
+infrastructure or guest is an error, and so is what was planned and not recorded.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ from xml.etree import ElementTree as ET
 
 from harness.contract.clauses import CLAUSES
 from harness.contract.outcomes import Outcome, Verdict
+from harness.report.kills import Kill
 from harness.report.loading import CellView, RunView
-from harness.report.summary import CellSummary, Summary
+from harness.report.summary import CellSummary, Summary, violates
 from harness.report.text import count, one_line, visible, write_atomically
 
 FILE_NAME = "junit.xml"
@@ -42,15 +45,18 @@ def write_junit(folder: Path, view: RunView, summary: Summary) -> None:
 
 
 def _suite(view: CellView, cell: CellSummary, summary: Summary) -> ET.Element:
+    for kill in summary.defects:
+        if kill.cell == cell.id:
+            return _counted(
+                cell.id, [_kill_case(kill, cell)], time=cell.duration_s, started=_began(view, summary)
+            )
     cases = [_verdict_case(view, cell)]
     cases += [_clause_case(view, cell, clause) for clause in cell.clauses]
     for clause in cell.missing:
         case = _case(cell.id, clause, 0.0, _clause_properties(clause))
         _result(case, "error", "planned, and not recorded")
         cases.append(case)
-    suite = _counted(
-        cell.id, cases, time=cell.duration_s, started=(view.first_time or summary.started).isoformat()
-    )
+    suite = _counted(cell.id, cases, time=cell.duration_s, started=_began(view, summary))
     suite.insert(
         0,
         _properties(
@@ -68,10 +74,27 @@ def _suite(view: CellView, cell: CellSummary, summary: Summary) -> ET.Element:
     return suite
 
 
+def _began(view: CellView, summary: Summary) -> str:
+    return (view.first_time or summary.started).isoformat()
+
+
+def _kill_case(kill: Kill, cell: CellSummary) -> ET.Element:
+    """A cell with a defect: what fails in it is what was wanted."""
+    properties = {"promised": ", ".join(kill.promised), "killed_by": ", ".join(kill.killed_by)}
+    case = _case(cell.id, f"the defect {kill.defect} is noticed", cell.duration_s, properties)
+    if kill.survived:
+        _result(case, "failure" if kill.judged else "error", f"{kill.verdict}: {', '.join(kill.promised)}")
+    return case
+
+
 def _verdict_case(view: CellView, cell: CellSummary) -> ET.Element:
     """The cell as a whole: trouble outside any clause is counted, and a cell without clauses is seen."""
     case = _case(cell.id, VERDICT_CASE, cell.duration_s, {"verdict": str(cell.verdict)})
-    if cell.verdict is Verdict.BROKEN:
+    if cell.verdict is Verdict.BROKEN and not violates(cell):
+        _result(
+            case, "skipped", f"known issues: {', '.join(dict.fromkeys(cell.known.values()))}: {cell.reason}"
+        )
+    elif cell.verdict is Verdict.BROKEN:
         _result(case, "failure", f"broken: {cell.reason}")
     elif cell.incidents or cell.verdict is Verdict.UNKNOWN or view.end is None:
         messages = "; ".join(dict.fromkeys(f"{i.branch}: {i.message}" for i in cell.incidents))
@@ -91,7 +114,9 @@ def _clause_case(view: CellView, cell: CellSummary, clause: str) -> ET.Element:
     }
     case = _case(cell.id, clause, sum(record.duration_s for record in records), properties)
     reason = cell.clause_reasons.get(clause, "")
-    if outcome in _TAGS:
+    if clause in cell.known:
+        _result(case, "skipped", f"known issue {cell.known[clause]}: {reason}")
+    elif outcome in _TAGS:
         _result(case, _TAGS[outcome], reason or f"no reason was recorded for {outcome}")
     elif reason:
         ET.SubElement(case, "system-out").text = visible(reason)

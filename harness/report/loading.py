@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.errors import InfrastructureError, UsageError
 from harness.runs.record import (
     SCHEMA_VERSION,
+    BaselineRecord,
     CellEndRecord,
     CellRecord,
     ClauseRecord,
@@ -17,6 +18,7 @@ from harness.runs.record import (
     PlannedCell,
     ProbeRecord,
     Record,
+    ResumeRecord,
     RunEndRecord,
     RunRecord,
     scan_records,
@@ -34,6 +36,7 @@ class CellView:
     clauses: dict[str, list[ClauseRecord]] = field(default_factory=dict)
     incidents: list[IncidentRecord] = field(default_factory=list)
     retries: list[IncidentRecord] = field(default_factory=list)
+    baseline: BaselineRecord | None = None
     end: CellEndRecord | None = None
     first_time: datetime | None = None
     last_time: datetime | None = None
@@ -49,9 +52,19 @@ class CellView:
         return tuple(clause for clause in self.plan.clauses if clause not in self.clauses)
 
     def add(
-        self, record: CellRecord | ProbeRecord | PhaseRecord | ClauseRecord | IncidentRecord | CellEndRecord
+        self,
+        record: CellRecord
+        | ProbeRecord
+        | PhaseRecord
+        | ClauseRecord
+        | IncidentRecord
+        | BaselineRecord
+        | CellEndRecord,
     ) -> None:
         """Sort one more record in."""
+        if isinstance(record, BaselineRecord):  # written when the run ended: no part of the cell's time
+            self.baseline = record
+            return
         self.first_time = self.first_time or record.time
         self.last_time = record.time
         match record:
@@ -107,12 +120,33 @@ def load_run(folder: Path) -> RunView:
                 damage.append("a second run was recorded in the same folder")
             case RunEndRecord():
                 end = record
+            case ResumeRecord():
+                end = None
+                cells |= {name: _begun_again(cells[name], record) for name in record.cells if name in cells}
             case _ if record.cell in cells:
                 cells[record.cell].add(record)
             case _:
                 strays[record.cell] = None
     damage += [f"records of a cell that was not planned: {cell}" for cell in strays]
     return RunView(run, cells, end, _latest(records), tuple(damage))
+
+
+def _begun_again(cell: CellView, resumed: ResumeRecord) -> CellView:
+    """A cell that runs again because it had not ended: what was recorded of it is void, and that it was is shown."""
+    fresh = CellView(cell.plan, retries=list(cell.retries))
+    kept = resumed.kept.get(cell.id, "")
+    if cell.first_time is not None or kept:  # it had begun; perhaps before anything of it was recorded
+        fresh.retries.append(
+            IncidentRecord(
+                time=resumed.time,
+                cell=cell.id,
+                branch="infrastructure",
+                message="the cell had not ended when the run was interrupted; it ran again from its beginning",
+                evidence={"folder": kept} if kept else {},
+                retried=True,
+            )
+        )
+    return fresh
 
 
 def _latest(records: list[Record]) -> datetime:

@@ -12,11 +12,13 @@ from harness.config.schema import matrix_json_schema
 from harness.doctor.finding import Finding
 from harness.driver.protocol import json_schema as protocol_json_schema
 from harness.errors import UsageError
+from harness.imaging.check import CheckReport
 from harness.probe.models import ProbeAnswer
 from harness.report.bundle import Manifest
 from harness.report.comparison import Comparison
 from harness.report.history import History
 from harness.report.summary import Summary
+from harness.runs.forecast import Forecast
 from harness.runs.record import RECORD
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -33,10 +35,15 @@ _SCHEMAS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
         "manifest.json in an archive of halpmc bundle",
         partial(Manifest.model_json_schema, mode="serialization"),
     ),
+    "plan": ("Answer of halpmc plan --json", partial(Forecast.model_json_schema, mode="serialization")),
     "probe": ("Answer of halpmc probe --json", partial(ProbeAnswer.model_json_schema, mode="serialization")),
     "doctor": (
         "Findings of halpmc doctor --json",
         partial(TypeAdapter(list[Finding]).json_schema, mode="serialization"),
+    ),
+    "guest-check": (
+        "Answer of halpmc guest check --json",
+        partial(CheckReport.model_json_schema, mode="serialization"),
     ),
     "matrix": ("A matrix file", matrix_json_schema),
     "protocol": ("The protocol between the harness and the client in the guest", protocol_json_schema),

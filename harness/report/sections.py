@@ -34,9 +34,14 @@ class Section:
 
 SECTIONS = (
     Section("findings", "Findings", lambda f: bool(f.findings), lambda f: len(f.findings)),
+    Section("defects", "Kill matrix", lambda f: bool(f.summary.defects), lambda f: len(f.summary.defects)),
+    Section(
+        "baselines", "Baselines", lambda f: any(c.baseline and c.baseline.changes for c in f.summary.cells)
+    ),
     Section("changes", "Since the last run", lambda f: f.compared),
     Section("cells", "Cells"),
     Section("clauses", "Clauses"),
+    Section("traceability", "Traceability"),
     Section("provenance", "Provenance"),
     Section("legend", "Legend"),
 )

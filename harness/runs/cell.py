@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Generator, Iterable
@@ -14,7 +13,8 @@ from typing import Any
 import pytest
 
 from harness.config.load import load_guest
-from harness.config.models import Accel, Cell, GuestDefinition
+from harness.config.models import Accel, Cell, Generation, GuestDefinition, HalKind, Icount
+from harness.contract.cell_class import cell_class
 from harness.contract.judgement import Judgement
 from harness.contract.outcomes import Outcome, Verdict
 from harness.contract.verdict import cell_verdict, realisation
@@ -28,10 +28,10 @@ from harness.errors import (
     InfrastructureError,
     UsageError,
 )
-from harness.probe.accelerator import AcceleratorChoice, choose_accelerator
+from harness.probe.accelerator import AcceleratorChoice, accelerator_for
 from harness.probe.models import ProbeAnswer
 from harness.probe.run import run_probe
-from harness.runs.folder import CONFIG
+from harness.runs.folder import write_config
 from harness.runs.guest import Grant, Guest
 from harness.runs.record import (
     CellEndRecord,
@@ -74,20 +74,27 @@ class CellRun:
         self._triage: dict[str, str] = {}
         self._boot_error: HalpmcError | None = None
         self._clones: list[float] = []
-        (folder / CONFIG).write_text(json.dumps(cell.model_dump(mode="json"), indent=2) + "\n")
+        write_config(folder, cell)
+
+    @property
+    def generation(self) -> Generation | None:
+        """The generation of the contract where the cell's settings decide it, else None: the guest has to tell."""
+        reference = self._definition is not None and self._definition.hal is HalKind.REFERENCE
+        return self.cell.hal.generation if reference else None
 
     # -- starting ---------------------------------------------------------------------------------------------
 
     def probe(self) -> ProbeAnswer:
         """Decide the accelerator, and ask the PMU probe what this machine really has."""
         with self._incident_on_error(), self._phase("probe"):
-            self._choice = choose_accelerator(self.cell.accel, self.cell.arch, self.cell.machine)
+            self._choice = accelerator_for(self.cell)
             self._answer = run_probe(
                 self.cell.arch,
                 self._choice.accel,
                 self.cell.machine,
                 self.cpu_string(self._choice.accel),
                 smp=self.cell.smp,
+                icount=self.cell.icount is Icount.EXACT,
             )
         self._recorder.write(ProbeRecord(cell=self.cell.id, answer=self._answer))
         if self._definition is None:
@@ -124,6 +131,11 @@ class CellRun:
         with self._fresh(self._boot(), test) as guest:
             yield guest
 
+    @property
+    def starter(self) -> GuestStarter:
+        """Starts guests of this cell. Raises what preparing them raised."""
+        return self._boot()
+
     @contextmanager
     def _fresh(self, starter: GuestStarter, test: str) -> Generator[Guest, None, None]:
         folder = self.folder / "tests" / file_name(test)
@@ -135,8 +147,8 @@ class CellRun:
                 self._note(error)
                 raise
             self._clones.append(time.monotonic() - started)
-            self._current = guest
-            stack.callback(self._forget_current)
+            stack.callback(self._look_at, self._current)
+            self._look_at(guest)
             yield guest
 
     def _start(self, stack: ExitStack, starter: GuestStarter, folder: Path) -> Guest:
@@ -147,8 +159,8 @@ class CellRun:
             self._note(error, retried=True)
         return stack.enter_context(starter.start(folder))
 
-    def _forget_current(self) -> None:
-        self._current = None
+    def _look_at(self, guest: Guest | None) -> None:
+        self._current = guest
 
     def examine(self, test: str, error: BaseException) -> None:
         """Collect evidence of the running guest when `error`, which ended a test, is a fault and no judgement."""
@@ -205,7 +217,9 @@ class CellRun:
                 self._record_phase(name, seconds)
             with self._phase("facts"):
                 self.facts = guest.facts
+                self._record_provenance({"guest_build": str(self.facts.os_build)})
                 self.grant = guest.first_grant()
+            self._record_class(guest, self._definition)
             if not starter.isolated:
                 self._shared = guest
                 self._resources.push(stack.pop_all())
@@ -221,6 +235,12 @@ class CellRun:
     def _record_provenance(self, provenance: dict[str, str]) -> None:
         self._recorder.write(
             CellRecord(cell=self.cell.id, provenance={"accelerator": self._accelerator(), **provenance})
+        )
+
+    def _record_class(self, guest: Guest, definition: GuestDefinition) -> None:
+        kind = cell_class(self.cell, definition.hal, guest.generation, self._answer, guest.facts.cpus)
+        self._recorder.write(
+            CellRecord(cell=self.cell.id, provenance={"generation": str(guest.generation), "class": kind})
         )
 
     @contextmanager
@@ -360,9 +380,9 @@ def file_name(test: str) -> str:
 
 
 def guest_cpu_string(cell: Cell, definition: GuestDefinition | None, accel: Accel) -> str:
-    """A cell's -cpu string with the flags that its guest needs under TCG, and its enlightenments."""
+    """A cell's -cpu string with the flags that its guest needs under TCG, or its enlightenments: KVM alone has them."""
     flags = definition.tcg_cpu_flags if definition and accel is Accel.TCG else ()
-    hyperv = hyperv_flags(definition.enlightenments) if definition else ()
+    hyperv = hyperv_flags(definition.enlightenments) if definition and accel is Accel.KVM else ()
     model, *rest = cell.cpu_string.split(",")
     return ",".join([model, *flags, *rest, *hyperv])
 

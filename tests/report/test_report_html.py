@@ -107,7 +107,7 @@ def test_every_cell_and_every_result_is_there(tmp_path: Path) -> None:
     assert sum(shown.values()) == 18 * len(SUITE)
     assert shown[" "] == 2 * (len(SUITE) - len(PROBE_SUITE))
     letters = [words.LETTERS[outcome] for outcome in (Outcome.PASS, Outcome.RECORDED, Outcome.SKIPPED)]
-    assert [shown[letter] for letter in letters] == [258, 40, 152]
+    assert [shown[letter] for letter in letters] == [340, 184, 152]
     assert len(page.within("th", "table.clauses")) == 4 + len(SUITE)
     recorded = sum(len(page.details(cell["id"])["results"]) for cell in cells)
     assert recorded == 16 * len(SUITE) + 2
@@ -274,3 +274,14 @@ def test_five_hundred_cells(tmp_path: Path) -> None:
     assert len(page.data["cells"]) == len(page.all("script", class_="details")) == 500
     assert all(len(cell["o"].strip()) == len(planned) for cell in page.data["cells"])
     assert cell_link(cells[499].id) in {e.attributes["href"] for e in page.all("a")}
+
+
+def test_what_stopped_a_guest_is_a_finding(tmp_path: Path) -> None:
+    run = RunBuilder(tmp_path, [guest_cell("one")], clauses={"one": ("PRES-1", "PARAM-4")})
+    run.clause("one", "PRES-1", test="tests/contract/test_allocate.py::test_both_routines")
+    run.clause("one", "PARAM-4", Outcome.RECORDED, "NULL: hang (no answer)", test="t.py::test_null")
+    run.end("one", Verdict.PHANTOM)
+    page = report(tmp_path)
+    (finding,) = page.within("li", "ol.findings")
+    assert "PARAM-4 stopped the guest" in finding.text and "NULL: hang (no answer)" in finding.text
+    assert "Not judged" not in finding.text

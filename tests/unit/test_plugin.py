@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.config.load import load_matrix
-from harness.contract.clauses import SUITE
+from harness.contract.clauses import suite_for
 from harness.paths import contract_suite, project_root
 
 ROOT = project_root()
@@ -88,11 +89,7 @@ def test_every_clause_of_the_suite_has_a_test_in_every_cell(tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stdout + done.stderr
     marks = {tuple(line.split()[1:]) for line in done.stdout.splitlines() if line.startswith("MARK")}
-    expected = {
-        (cell.id, name)
-        for cell in load_matrix(DEMO).cells
-        for name in (SUITE if cell.guest else ("PROBE-1",))
-    }
+    expected = {(cell.id, name) for cell in load_matrix(DEMO).cells for name in suite_for(cell)}
     assert marks == expected
 
 
@@ -134,3 +131,71 @@ def test_a_wrong_matrix_is_a_usage_error_with_its_line(tmp_path: Path) -> None:
     assert done.returncode == 4
     assert "m.yaml:3:" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "cells"),
+    [
+        (["--halpmc-k", "arm64 and pmu_on"], {}, {"arm64-pmu_on-exclusive", "arm64-pmu_on-shared"}),
+        (
+            ["--halpmc-cells", "arch=aarch64 and pmu=on and guest!=none"],
+            {},
+            {"arm64-pmu_on-exclusive", "arm64-pmu_on-shared"},
+        ),
+        ([], {"HALPMC_CELLS": "id=arm64-pmu_on-shared"}, {"arm64-pmu_on-shared"}),
+        (["--halpmc-shard", "22/22", "--halpmc-costs", "/nonexistent"], {}, {"aarch64-probe-pmu_on"}),
+        (
+            ["--halpmc-cells", "guest=none"],
+            {"HALPMC_CELLS": "guest=embedded"},
+            {"aarch64-probe-pmu_off", "aarch64-probe-pmu_on"},
+        ),
+    ],
+)
+def test_cells_are_chosen_by_option_and_environment(
+    options: list[str], environment: dict[str, str], cells: set[str]
+) -> None:
+    done = pytest_run(
+        str(contract_suite()),
+        f"--halpmc-matrix={DEMO}",
+        "--collect-only",
+        "-q",
+        *options,
+        environment=environment,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    known = [cell.id for cell in load_matrix(DEMO).cells]
+    assert {name for name in known if re.search(rf"\[{re.escape(name)}[]-]", done.stdout)} == cells
+
+
+def test_a_wrong_choice_is_a_usage_error() -> None:
+    for options, words in (
+        (["--halpmc-cells", "gest=on"], "column 1: there is no name 'gest'"),
+        (["--halpmc-tag", "a,b"], "has the tag 'a'"),
+    ):
+        done = pytest_run(str(contract_suite()), f"--halpmc-matrix={DEMO}", "--collect-only", "-q", *options)
+        assert done.returncode == pytest.ExitCode.USAGE_ERROR
+        assert words in done.stderr
+
+
+def test_only_the_tests_of_a_clause_are_kept() -> None:
+    done = pytest_run(
+        *(str(contract_suite()), f"--halpmc-matrix={DEMO}", "--collect-only", "-q"),
+        *("--halpmc-cell=arm64-pmu_on-shared", "--halpmc-clause=FREE-2", "--halpmc-clause=PROBE-1"),
+    )
+    names = [line.split("::")[1].split("[")[0] for line in done.stdout.splitlines() if "::" in line]
+    assert len(names) == 2, done.stdout
+    assert "deselected" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--halpmc-sequences=0", "sequences '0' is no number"),
+        ("--halpmc-seed=x", "seed 'x' is no number"),
+        ("--halpmc-strict-baseline=yes", "strict_baseline is 'yes'"),
+    ],
+)
+def test_a_setting_that_is_none_is_a_usage_error_before_anything_starts(option: str, words: str) -> None:
+    done = pytest_run(str(contract_suite()), f"--halpmc-matrix={DEMO}", option, "--collect-only", "-q")
+    assert done.returncode == 4
+    assert words in done.stderr
