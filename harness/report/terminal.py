@@ -25,6 +25,8 @@ __all__ = ["LiveProgress", "print_probe", "print_summary"]
 
 LOG_WIDTH = 120
 """A log has no width of its own; this one fits where logs are read."""
+MAX_NEAR = 8
+"""Cells of which the nearest good one is told."""
 MAX_NAMED = 4
 """Cells that a finding names; the report has them all."""
 
@@ -37,9 +39,11 @@ _COLUMNS = {
 }
 _KINDS = {
     "fail": "FAIL",
+    "stale": "STALE",
     "survived": "ALIVE",
     "crash": "CRASH",
     "record": "SHORT",
+    "known": "KNOWN",
     "guest": "GUEST",
     "infrastructure": "INFRA",
     "retried": "RETRY",
@@ -59,8 +63,19 @@ def print_summary(summary: Summary, folder: Path, console: Console) -> None:
     found = findings(summary)
     for finding in found:
         console.print(_finding(finding), soft_wrap=True)
-    if found:
+    near = [cell for cell in summary.cells if cell.nearest]
+    for cell in near[:MAX_NEAR]:
+        console.print(_near(cell), soft_wrap=True)
+    if len(near) > MAX_NEAR:
+        console.print(
+            Text(f"{'':6}{len(near) - MAX_NEAR} more cells have a nearest good one: see the report", "dim")
+        )
+    for left in summary.skipped:
+        console.print(Text(f"SKIP  {one_line(left.id)}: {one_line(left.reason)}", "yellow"), soft_wrap=True)
+    if found or near or summary.skipped:
         console.print()
+    if summary.selection:
+        console.print(Text(f"chosen: {one_line(summary.selection)}"), soft_wrap=True)
     for line in _baseline_lines(summary):
         console.print(line, soft_wrap=True)
     if summary.partial:
@@ -182,15 +197,29 @@ def _word(shown: words.Shown) -> Text:
     return Text(shown.text, words.COLOURS[shown.style])
 
 
+def _near(cell: CellSummary) -> Text:
+    """One line: a cell in which something is wrong, the nearest one where it is right, and what differs."""
+    assert cell.nearest is not None  # noqa: S101 - for the type checker
+    differs = ", ".join(f"{axis} {here} → {there}" for axis, (here, there) in cell.nearest.differs.items())
+    return Text.assemble(
+        (f"{'NEAR':6}", "bold cyan"),
+        one_line(
+            f"{cell.id} ({words.VERDICTS[cell.verdict].text}): works in {cell.nearest.cell}, where {differs}"
+        ),
+    )
+
+
 def _finding(finding: Finding) -> Text:
     """One line: what kind, which clause, why, and where."""
     clause = (
-        f"{finding.clauses[0]}: " if finding.kind in ("fail", "crash", "changed") and finding.clauses else ""
+        f"{finding.clauses[0]}: "
+        if finding.kind in ("fail", "crash", "changed", "known") and finding.clauses
+        else ""
     )
     named = ", ".join(finding.cells[:MAX_NAMED])
     more = f" and {len(finding.cells) - MAX_NAMED} more" if len(finding.cells) > MAX_NAMED else ""
     where = f"  [{named}{more}]" if finding.cells else ""
-    colour = "red" if finding.kind in ("fail", "record", "survived") else "yellow"
+    colour = "red" if finding.kind in ("fail", "stale", "record", "survived") else "yellow"
     return Text.assemble(
         (f"{_KINDS.get(finding.kind, 'ERROR'):6}", f"bold {colour}"),
         clause,

@@ -16,6 +16,8 @@ _UNSEEN = re.compile(
 
 def visible(text: str) -> str:
     r"""The text with all that cannot be seen or would act on a terminal as an escape such as \x1b."""
+    if text.isascii() and text.isprintable():
+        return text  # almost all of them, and a page has a million
     return _UNSEEN.sub(lambda match: _escape(match[0]), text.replace("\r\n", "\n"))
 
 
@@ -30,12 +32,14 @@ def _escape(character: str) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration: 0.21 s, 11.2 s, 3 min 20 s."""
+    """A duration: 0.21 s, 11.2 s, 3 min 20 s, 14 h 05 min."""
     if value < 1:
         return f"{value:.2f} s"
     if value < 60:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
+    if minutes >= 120:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{minutes} min {rest:02d} s"
 
 
