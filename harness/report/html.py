@@ -93,7 +93,6 @@ def report_html(folder: Path, view: RunView, summary: Summary, past: Past | None
             concerned=concerned,
             exit_meaning=summary.exit_meaning,
             headline=headline(summary, found),
-            promised={kill.cell: kill.promised for kill in summary.defects},
             defects=_by_defect(summary),
             catalogue=CLAUSES,
             clauses=clauses,

@@ -28,6 +28,7 @@ def page_data(
     `cells` are arrays of results: `o` has a letter for each clause, `x` the index of the cell's value on each axis,
     `w` the index of the reason for each clause that has one.
     """
+    promised = {kill.cell: kill.promised for kill in summary.defects}
     axes = _axes(summary.cells)
     reasons: dict[str, int] = {}
     return {
@@ -46,7 +47,9 @@ def page_data(
         },
         "axes": [{"key": key, "values": values} for key, values in axes.items()],
         "clauses": [_clause(name, view.cells.values()) for name in clauses],
-        "cells": [_cell(cell, clauses, axes, reasons, cell.id in concerned) for cell in summary.cells],
+        "cells": [
+            _cell(cell, promised, clauses, axes, reasons, cell.id in concerned) for cell in summary.cells
+        ],
         "reasons": list(reasons),
         "history": history,
     }
@@ -83,6 +86,7 @@ def _places(cell: CellSummary) -> dict[str, str]:
 
 def _cell(
     cell: CellSummary,
+    promised: Mapping[str, tuple[str, ...]],
     clauses: list[str],
     axes: Mapping[str, list[str]],
     reasons: dict[str, int],
@@ -109,6 +113,7 @@ def _cell(
         },
         "near": cell.nearest.model_dump() if cell.nearest else None,
         "good": cell.verdict in (Verdict.USABLE, Verdict.COUNTING),
+        "promised": [number[clause] for clause in promised.get(cell.id, ()) if clause in number],
     }
 
 

@@ -131,7 +131,7 @@ def test_a_plan_says_what_would_run_what_is_skipped_and_what_it_costs(tmp_path: 
         "SKIP  embedded-pmu_on: requires memory_mib 900000000: the host has",
         "left out  probe-pmu_on: not needed",
         "known issue  OLD, EXPIRED (it was known until 2020-01-01): r [FREE-1 in all cells]",
-        "1 cell, 1 result, 2 skipped, 1 left out by the matrix",
+        "1 cell, 2 results, 2 skipped, 1 left out by the matrix",
         "the cost of 1 is a guess, for want of earlier runs",
     ):
         assert part in done.stdout, done.stdout

@@ -22,6 +22,7 @@ function matrixRow(cell) {
     const sample = matrixSamples[cell.o[k]];
     const square = (sample ?? matrixBlank).cloneNode(true);
     square.classList.add(`c${k}`);
+    if (cell.promised.includes(k)) square.classList.add("promised");
     if (sample) square.firstChild.setAttribute("href", home + encodeURIComponent(run.clauses[k].id));
     row.append(square);
   }
