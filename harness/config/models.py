@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 # Part of this module's face.
 from harness.config.base import Generation as Generation  # noqa: PLC0414
@@ -67,6 +67,17 @@ class Firmware(StrEnum):
     SECURE_BOOT = "secure-boot"
 
 
+class Enlightenments(StrEnum):
+    """What of Hyper-V's interface the guest is offered (KVM on x86-64 alone can).
+
+    `basic` is a fixed list with hv-crash in it; `passthrough` all that the host's kernel has.
+    """
+
+    NONE = "none"
+    BASIC = "basic"
+    PASSTHROUGH = "passthrough"
+
+
 class HalSettings(Model):
     """Settings of the reference HAL for one cell; `defect` breaks it on purpose, by a name it knows."""
 
@@ -126,6 +137,9 @@ class GuestDefinition(Model):
 
     A guest whose clock cannot be set has, in a clone, the time of its saved state.
     `pmu_access` says how a driver reaches the PMU's registers when it is not by its own privilege.
+    `disk_device` is `ahci`, `nvme`, or a device in QEMU's words. `group_size` is how many CPUs a processor group of
+    Windows holds (bcdedit's groupsize); None leaves it to Windows. `vmgenid` tells a clone that it is one, so that its
+    random numbers are its own (x86-64 alone has it).
     `windows` is what an installation from a medium needs; only guests that can be made so have it.
     """
 
@@ -142,7 +156,9 @@ class GuestDefinition(Model):
     firmware: Firmware = Firmware.BIOS
     tpm: bool = False
     vmgenid: bool = False
-    enlightenments: str = "none"
+    enlightenments: Enlightenments = Enlightenments.NONE
+    group_size: Literal[1, 2, 4, 8, 16, 32, 64] | None = None
+    rtc: Literal["utc", "localtime"] = "utc"
     tcg_cpu_flags: tuple[str, ...] = ()
     pmu_access: str | None = None
     ssh: SshLane = SshLane()
@@ -152,3 +168,11 @@ class GuestDefinition(Model):
     service_group: str = "halpmc"
     timeouts: GuestTimeouts = GuestTimeouts()
     windows: WindowsSetup | None = None
+
+    @model_validator(mode="after")
+    def _has_what_its_architecture_has(self) -> GuestDefinition:
+        if self.arch is not Arch.X86_64:
+            for name in ("enlightenments", "vmgenid"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name}: QEMU has this for x86_64 alone, and the guest is {self.arch}")
+        return self

@@ -17,13 +17,15 @@ KEY = "key"
 HOST_KEY = "host_key.pub"
 KERNEL = "vmlinuz"
 INITRD = "initrd"
+VARIABLES = "variables.fd"
 
 
 @dataclass(frozen=True)
 class GuestImage:
     """A built guest. `key` is the private key that logs in; `host_key` the text of the guest's public host key.
 
-    `direct_boot` is what QEMU has to boot it with; None where the disk boots by itself.
+    `direct_boot` is what QEMU has to boot it with; None where the disk boots by itself. `variables` is what its UEFI
+    firmware remembers of the installation (raw); None where the image came without.
     """
 
     definition: GuestDefinition
@@ -33,6 +35,7 @@ class GuestImage:
     host_key: str
     manifest: Manifest
     direct_boot: DirectBoot | None = None
+    variables: Path | None = None
 
 
 def find_guest(name: str) -> GuestImage:
@@ -66,7 +69,8 @@ def open_image(definition: GuestDefinition, folder: Path) -> GuestImage:
     status = disk.stat()
     if (status.st_size, status.st_mtime_ns) != (manifest.disk_bytes, manifest.disk_mtime_ns):
         raise _damaged(folder, f"{disk} was changed after it was built")
-    return GuestImage(definition, folder, disk, key, host_key.read_text().strip(), manifest, boot)
+    variables = folder / VARIABLES if (folder / VARIABLES).is_file() else None
+    return GuestImage(definition, folder, disk, key, host_key.read_text().strip(), manifest, boot, variables)
 
 
 def verify(image: GuestImage) -> None:

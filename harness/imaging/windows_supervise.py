@@ -1,4 +1,4 @@
-"""Watching an installation: marks, restarts and screens; keys where the medium wants one; and an end, whatever happens."""
+"""Watching an installation: marks, restarts, screens; keys where the medium wants one; an end, whatever happens."""
 
 from __future__ import annotations
 

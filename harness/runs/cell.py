@@ -45,6 +45,7 @@ from harness.runs.record import (
 )
 from harness.runs.start import GuestStarter
 from harness.vm.evidence import collect
+from harness.vm.hyperv import hyperv_flags
 from harness.vm.vm import Vm
 
 #: Seconds for looking at a VM that went wrong, its memory dump included.
@@ -361,10 +362,11 @@ def file_name(test: str) -> str:
 
 
 def guest_cpu_string(cell: Cell, definition: GuestDefinition | None, accel: Accel) -> str:
-    """A cell's -cpu string with the flags that its guest needs under TCG."""
+    """A cell's -cpu string with the flags that its guest needs under TCG, and its enlightenments."""
     flags = definition.tcg_cpu_flags if definition and accel is Accel.TCG else ()
+    hyperv = hyperv_flags(definition.enlightenments) if definition else ()
     model, *rest = cell.cpu_string.split(",")
-    return ",".join([model, *flags, *rest])
+    return ",".join([model, *flags, *rest, *hyperv])
 
 
 def _counting(results: list[tuple[Outcome, str]]) -> tuple[Outcome, str]:

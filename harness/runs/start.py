@@ -15,6 +15,7 @@ from harness.driver.session import ClientSession
 from harness.errors import GuestError, HalpmcError, InfrastructureError, QemuError
 from harness.guest.lane import LaneChannel
 from harness.guest.ssh import SshTransport
+from harness.imaging.machine import guest_machine
 from harness.imaging.store import GuestImage, find_guest, verify
 from harness.runs.guest import Guest
 from harness.vm.machine import Machine, run_script
@@ -49,21 +50,17 @@ class GuestStarter:
         self.on_fault: Callable[[Vm, HalpmcError], None] = lambda _vm, _error: None
         self.incidents: list[HalpmcError] = []
         self._template: Template | None = None
-        self._machine = Machine(
-            arch=definition.arch,
+        self._machine = guest_machine(
+            definition,
             accel=accel,
-            machine=cell.machine,
             cpu=cpu_string,
+            machine=cell.machine,
             smp=cell.smp,
             memory_mib=cell.memory_mib,
             disk=self.image.disk,
-            disk_device=definition.disk_device,
-            net_device=definition.net_device,
-            ssh_guest_port=definition.ssh.port,
-            devices=definition.devices,
+            variables=self.image.variables,
             direct_boot=self.image.direct_boot,
             serial_log=Path("serial.log"),
-            lane_device=definition.lane.device if definition.lane else None,
         )
 
     @property

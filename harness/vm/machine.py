@@ -11,6 +11,9 @@ from pydantic import Field, field_validator
 
 from harness.config.models import Accel, Arch, Model
 from harness.errors import EXIT_USAGE
+from harness.vm import firmware, media
+from harness.vm.firmware import Uefi
+from harness.vm.media import CdRom
 
 #: A QEMU that a guest took over could still start no process and gain no privilege; libvirt switches on the
 #: same. A consequence: migration URIs of the kind `exec:` do not work.
@@ -20,6 +23,11 @@ DEFAULT_HUMAN_PORT = 2222
 DISPLAYS = frozenset(
     ["VGA", "bochs-display", "cirrus-vga", "qxl-vga", "ramfb", "virtio-gpu-pci", "virtio-vga", "vmware-svga"]
 )
+#: Disks that Windows has drivers for: on the AHCI controller of a q35; and NVMe, which wants a serial number, and whose
+#: state no QEMU can save: guests with it always boot cold.
+DISK_DEVICES = {"ahci": "ide-hd,bus=ide.0", "nvme": "nvme,serial=halpmc"}
+TPM_DEVICES = {Arch.X86_64: "tpm-crb", Arch.AARCH64: "tpm-tis-device"}
+TPM_BY_HAND = "tpm-by-hand"
 _PORT_MARK = "\0"  # cannot occur in an argument, so it marks where the script puts its own port
 
 
@@ -46,6 +54,9 @@ class Machine(Model):
     all writes to the disk away with the machine. With `on_reboot="shutdown"` a guest that resets is a fault,
     and stays as it is to be looked at. `serial_log` belongs to the host's side: it does not change the machine.
     `lane_device` is a second serial port, for a program in the guest that talks with the harness over it.
+    `disk_device` may also be `ahci` or `nvme`, which Windows Setup has drivers for. What the firmware writes goes where
+    the disk's writes go: away with the machine, or into its file of variables. `boot="medium-once"` boots the first of
+    `media` when the machine starts, and the disk after every reset. A `tpm` starts empty.
     """
 
     arch: Arch
@@ -69,6 +80,11 @@ class Machine(Model):
     lane_device: str | None = None
     ram_file: RamFile | None = None
     direct_boot: DirectBoot | None = None
+    uefi: Uefi | None = None
+    media: tuple[CdRom, ...] = ()
+    boot: Literal["disk", "medium-once"] = "disk"
+    tpm: bool = False
+    vmgenid: bool = False
 
     @field_validator("accel")
     @classmethod
@@ -93,8 +109,9 @@ class Control:
     """How the host drives a machine; the guest sees nothing of it.
 
     With `ssh_port` "0" QEMU picks a free port. `overlay` is a qcow2 file over the machine's disk that takes the
-    writes. `serial_log` takes the place of the machine's own. `lane` is the inherited socket behind the machine's
-    lane; without it nobody listens there.
+    writes; `variables` the same over what the firmware remembers. `serial_log` takes the place of the machine's own.
+    `lane` is the inherited socket behind the machine's lane; without it nobody listens there. `tpm` is the one that
+    leads to its TPM; without it QEMU connects to a socket in the folder tpm-by-hand.
     """
 
     arguments: tuple[str, ...]
@@ -102,10 +119,18 @@ class Control:
     overlay: Path | None = None
     serial_log: Path | None = None
     lane: int | None = None
+    variables: Path | None = None
+    tpm: int | None = None
 
 
 def qmp_control(
-    fd: int, overlay: Path | None = None, *, lane: int | None = None, incoming: bool = False
+    fd: int,
+    overlay: Path | None = None,
+    *,
+    lane: int | None = None,
+    variables: Path | None = None,
+    tpm: int | None = None,
+    incoming: bool = False,
 ) -> Control:
     """Control by QMP over an inherited, connected socket. The CPUs wait for `cont`: no event is missed.
 
@@ -113,7 +138,7 @@ def qmp_control(
     """
     chardev = ("-chardev", f"socket,id=qmp,fd={fd}", "-mon", "chardev=qmp,mode=control")
     arguments = ("-S", *chardev, *(("-incoming", "defer") if incoming else ()))
-    return Control(arguments, overlay=overlay, lane=lane)
+    return Control(arguments, overlay=overlay, lane=lane, variables=variables, tpm=tpm)
 
 
 def literal(text: str | Path) -> str:
@@ -127,7 +152,7 @@ def argv(machine: Machine, control: Control) -> list[str]:
         machine.program,
         *("-nodefaults", "-no-user-config", "-display", "none"),
         *("-sandbox", SANDBOX),
-        *("-machine", machine.machine + (",memory-backend=ram0" if machine.ram_file else "")),
+        *("-machine", _machine(machine)),
         *("-accel", "tcg,thread=multi" if machine.accel is Accel.TCG else str(machine.accel)),
         *("-cpu", machine.cpu),
         *("-smp", str(machine.smp)),
@@ -138,14 +163,23 @@ def argv(machine: Machine, control: Control) -> list[str]:
         *("-action", f"panic={machine.on_panic},reboot={machine.on_reboot},shutdown=pause"),
         *_direct_boot(machine.direct_boot),
         *_disk(machine, control),
+        *_firmware(machine, control),
+        *_media(machine),
         *_network(machine, control),
         *_serial(control.serial_log or machine.serial_log),
         *_lane(machine, control),
+        *_tpm(machine, control),
+        *(("-device", "vmgenid,guid=auto") if machine.vmgenid else ()),
         *("-device", "virtio-rng-pci"),
         *(("-device", machine.panic_device) if machine.panic_device else ()),
         *(argument for device in machine.devices for argument in ("-device", device)),
         *control.arguments,
     ]
+
+
+def _machine(machine: Machine) -> str:
+    smm = ",smm=on" if machine.uefi and machine.uefi.smm else ""
+    return machine.machine + smm + (",memory-backend=ram0" if machine.ram_file else "")
 
 
 def _ram(machine: Machine) -> list[str]:
@@ -166,17 +200,44 @@ def _direct_boot(boot: DirectBoot | None) -> list[str]:
 def _disk(machine: Machine, control: Control) -> list[str]:
     if machine.disk is None:
         return []
-    file = f"file={literal(machine.disk.absolute())},format={machine.disk_format}"
-    if control.overlay is not None:
+    file = _written(machine, machine.disk, machine.disk_format, control.overlay)
+    device = DISK_DEVICES.get(machine.disk_device, machine.disk_device)
+    index = 1 if machine.boot == "medium-once" else 0
+    return ["-drive", f"if=none,id=disk0,{file}", "-device", f"{device},drive=disk0,bootindex={index}"]
+
+
+def _written(machine: Machine, base: Path, base_format: str, overlay: Path | None) -> str:
+    """A file of the machine that is written to: the overlay that takes the writes, or whatever does so instead."""
+    file = f"file={literal(base.absolute())},format={base_format}"
+    if overlay is not None:
         # The base is named here, since a copied overlay knows only where its base was when it was made.
-        base = (
-            f"backing.driver={machine.disk_format},backing.file.filename={literal(machine.disk.absolute())}"
-        )
-        file = f"file={literal(control.overlay)},format=qcow2,{base}"
+        backing = f"backing.driver={base_format},backing.file.filename={literal(base.absolute())}"
+        file = f"file={literal(overlay)},format=qcow2,{backing}"
     elif machine.disk_snapshot:
         file += ",snapshot=on"
-    file += ",cache=unsafe"  # no flushes: what a crash of the host would cost is thrown away anyway
-    return ["-drive", f"if=none,id=disk0,{file}", "-device", f"{machine.disk_device},drive=disk0,bootindex=0"]
+    return file + ",cache=unsafe"  # no flushes: what a crash of the host would cost is thrown away anyway
+
+
+def _firmware(machine: Machine, control: Control) -> list[str]:
+    """Behind the disk: QEMU puts the RAM of an internal snapshot into the first drive that can take it."""
+    uefi = machine.uefi
+    if uefi is None:
+        return []
+    variables = _written(machine, uefi.variables, uefi.variables_format, control.variables)
+    return firmware.flash(uefi, literal_code=literal(uefi.code.absolute()), variables=variables)
+
+
+def _media(machine: Machine) -> list[str]:
+    paths = [literal(medium.path.absolute()) for medium in machine.media]
+    return media.drives(machine.media, paths, boot_from=0 if machine.boot == "medium-once" else 1)
+
+
+def _tpm(machine: Machine, control: Control) -> list[str]:
+    if not machine.tpm:
+        return []
+    channel = f"path={TPM_BY_HAND}/socket" if control.tpm is None else f"fd={control.tpm}"
+    backend = ("-chardev", f"socket,id=tpmctl,{channel}", "-tpmdev", "emulator,id=tpm0,chardev=tpmctl")
+    return [*backend, "-device", f"{TPM_DEVICES[machine.arch]},tpmdev=tpm0"]
 
 
 def _network(machine: Machine, control: Control) -> list[str]:
@@ -206,7 +267,7 @@ def run_script(machine: Machine, *, user: str = "Administrator", key: Path | Non
 
     It differs from what the harness starts only in how it is driven: the CPUs start at once, the SSH port is
     the first argument, the serial log is a new file beside the script, writes to the disk go to a temporary
-    file of QEMU's own.
+    file of QEMU's own, a TPM has its state in a folder beside the script.
     """
     control = Control(
         ("-monitor", "stdio"),
@@ -214,6 +275,10 @@ def run_script(machine: Machine, *, user: str = "Administrator", key: Path | Non
         serial_log=Path("serial-by-hand.log") if machine.serial_log else None,
     )
     program, *arguments = argv(machine, control)
+    tpm = f"""mkdir -p {TPM_BY_HAND}
+swtpm socket --tpm2 --daemon --terminate \\
+    --tpmstate dir="$PWD/{TPM_BY_HAND}" --ctrl type=unixio,path={TPM_BY_HAND}/socket
+"""
     identity = ["-i", str(key)] if key else []
     login = " ".join(map(_quote, ["ssh", *identity, "-p", _PORT_MARK, f"{user}@127.0.0.1"]))
     return f"""#!/bin/sh
@@ -223,7 +288,7 @@ port=${{1:-{DEFAULT_HUMAN_PORT}}}
 case $port in *[!0-9]*) echo "usage: run.sh [SSH_PORT]" >&2; exit {EXIT_USAGE};; esac
 cd "$(dirname "$0")"
 echo {shlex.quote("log in with:")} {login} >&2
-exec {program} \\
+{tpm if machine.tpm else ""}exec {program} \\
 {_lines(arguments)}
 """
 

@@ -1,4 +1,4 @@
-"""The QEMU process: started so that it cannot outlive the harness, and always reaped."""
+"""The processes of a VM (QEMU, its TPM): started so that they cannot outlive the harness, and always reaped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ONLY_WITH_PARENT = 'test "$PPID" -eq "$0" && exec "$@"'
 def _spawner(_pid: int) -> ThreadPoolExecutor:
     """The one thread that forks.
 
-    The parent-death signal is tied to the thread that forked, not to its process: a QEMU started by a
+    The parent-death signal is tied to the thread that forked, not to its process: a child started by a
     short-lived thread would die with that thread. This one lives as long as the process. (Keyed by the
     process id, since a forked child of the harness would inherit the pool without its thread.)
     """
@@ -42,8 +42,8 @@ def tail(path: Path, limit: int = TAIL_BYTES) -> str:
         return file.read().decode(errors="replace").strip()
 
 
-class QemuProcess:
-    """A child process in its own session, so that Ctrl-C on the terminal reaches the harness and not QEMU."""
+class ChildProcess:
+    """A child process in its own session, so that Ctrl-C on the terminal reaches the harness and not the VM."""
 
     def __init__(self, argv: Sequence[str], log: Path, *, pass_fds: Sequence[int] = ()) -> None:
         self.log = log
@@ -79,9 +79,9 @@ class QemuProcess:
 
     @property
     def pid(self) -> int:
-        """Process id of QEMU itself: its guards replace themselves by it."""
+        """Process id of the program itself: its guards replace themselves by it."""
         if self._child is None:
-            raise QemuError("QEMU was not started")
+            raise QemuError(f"{self._argv[0]} was not started")
         return self._child.pid
 
     @property
@@ -131,7 +131,7 @@ class QemuProcess:
         self._child.kill()
         if not self.wait(KILL_WAIT_S):
             raise QemuError(
-                f"QEMU (pid {self.pid}) does not die of SIGKILL",
+                f"{self._argv[0]} (pid {self.pid}) does not die of SIGKILL",
                 remedy="it hangs in the kernel: see dmesg; the host may need a reboot",
             )
         return True

@@ -39,12 +39,14 @@ class SavedState:
     """What a VM needs to go on from a state.
 
     `overlay` is a qcow2 file that the VM takes a copy of, to write into: an empty one over the state's disk, or, with
-    an internal snapshot, that disk itself. `stream` is the device state; None with an internal snapshot.
+    an internal snapshot, that disk itself. `stream` is the device state; None with an internal snapshot. `variables` is
+    what UEFI firmware had written by then, a qcow2 file that the VM takes a copy of, too.
     """
 
     mechanism: Mechanism
     overlay: Path
     stream: Path | None
+    variables: Path | None = None
 
 
 def save_stream(qmp: Qmp, path: Path) -> None:

@@ -20,6 +20,7 @@ from harness.config.models import Accel, Model
 from harness.deadlines import Deadline, timeout_factor, wait_for
 from harness.errors import InfrastructureError, QemuError
 from harness.host.tools import qemu_version, require_tool
+from harness.vm.firmware import identity
 from harness.vm.machine import Control, Machine, RamFile, argv
 from harness.vm.state import Mechanism, SavedState, save_snapshot, save_stream
 from harness.vm.vm import Vm
@@ -28,7 +29,7 @@ QUIET_S = 30.0
 CREATE_S = 30.0
 MANIFEST = "template.json"
 BLOCK = 512  # what st_blocks counts (stat(2))
-RAM, STREAM, DISK, OVERLAY = "ram", "state", "disk.qcow2", "overlay.qcow2"
+RAM, STREAM, DISK, OVERLAY, VARIABLES = "ram", "state", "disk.qcow2", "overlay.qcow2", "variables.qcow2"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -60,14 +61,15 @@ class Template:
         except (OSError, ValidationError) as error:
             raise InfrastructureError(f"the template in {folder} cannot be used: {error}") from None
         self.mechanism = manifest.mechanism
+        self._variables = folder / VARIABLES if VARIABLES in manifest.files else None
         os.utime(folder)  # its last use
 
     @property
     def saved(self) -> SavedState:
         """What a clone goes on from."""
         if self.mechanism is Mechanism.SNAPSHOT:
-            return SavedState(self.mechanism, self.folder / DISK, None)
-        return SavedState(self.mechanism, self.folder / OVERLAY, self.folder / STREAM)
+            return SavedState(self.mechanism, self.folder / DISK, None, self._variables)
+        return SavedState(self.mechanism, self.folder / OVERLAY, self.folder / STREAM, self._variables)
 
     def clone_of(self, machine: Machine) -> Machine:
         """The machine to start a clone with: `Vm(template.clone_of(machine), folder, saved=template.saved)`."""
@@ -94,6 +96,10 @@ def template_digest(machine: Machine, contents: Mapping[str, str]) -> str:
     placed = machine.model_copy(
         update={"disk": Path("disk"), "serial_log": Path("serial") if machine.serial_log else None}
     )
+    if machine.uefi is not None:
+        files = {"code": Path("code"), "variables": Path("variables")}
+        placed = placed.model_copy(update={"uefi": machine.uefi.model_copy(update=files)})
+        contents = {**contents, "firmware": identity(machine.uefi)}
     boot_id = BOOT_ID.read_text().strip() if machine.accel is Accel.KVM else ""
     parts = [argv(placed, Control(())), qemu_version(machine.arch), boot_id, dict(contents)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
@@ -109,7 +115,13 @@ def make_template(
     """
     if machine.disk is None:
         raise QemuError("a machine without a disk is no template")
+    if machine.media:
+        raise QemuError("a machine with media in its drives is no template: nobody knows whether they change")
     _overlay(machine.disk, machine.disk_format, folder / DISK)
+    uefi = machine.uefi
+    if uefi is not None:
+        _overlay(uefi.variables, uefi.variables_format, folder / VARIABLES)
+        uefi = uefi.model_copy(update={"variables": folder / VARIABLES, "variables_format": "qcow2"})
     in_file = mechanism is Mechanism.RAM_FILE
     original = machine.model_copy(
         update={
@@ -118,6 +130,7 @@ def make_template(
             "disk_snapshot": False,
             "serial_log": folder / "serial.log" if machine.serial_log else None,
             "ram_file": RamFile(path=folder / RAM, shared=True) if in_file else None,
+            "uefi": uefi,
         }
     )
     with Vm(original, folder) as vm:
@@ -130,7 +143,10 @@ def make_template(
             save_snapshot(vm.qmp)
     if in_file:
         _overlay(folder / DISK, "qcow2", folder / OVERLAY)
+    small: tuple[str, ...]
+    large: tuple[str, ...]
     small, large = ((STREAM, OVERLAY), (RAM, DISK)) if in_file else ((), (DISK,))
+    large += (VARIABLES,) if uefi is not None else ()
     files = {name: _stored(folder / name, hashed=True) for name in small}
     files |= {name: _stored(folder / name, hashed=False) for name in large}
     manifest = TemplateManifest(mechanism=mechanism, files=files)

@@ -13,11 +13,13 @@ from typing import Any, TypeVar
 from harness.errors import HalpmcError, InfrastructureError, QemuError
 from harness.vm.faults import fault, stopped
 from harness.vm.machine import Machine, argv, qmp_control
+from harness.vm.media import device_id
 from harness.vm.overlay import fd_path, nameless_copy, nameless_overlay
 from harness.vm.phases import OnPhase, Phases
-from harness.vm.process import QemuProcess, tail
+from harness.vm.process import ChildProcess, tail
 from harness.vm.qmp import CLOSED, COMMAND_S, Qmp, QmpEvent
 from harness.vm.state import Mechanism, SavedState, load_snapshot, load_stream
+from harness.vm.tpm import Tpm
 
 E = TypeVar("E", bound=HalpmcError)
 
@@ -26,6 +28,7 @@ QUIT_S = 3.0
 OVERLAY_DIR = "/var/tmp"  # noqa: S108 - nothing in it ever has a name; unlike /tmp it is no RAM disk
 TERM_S = 2.0
 LAST_EVENTS = 12
+BEHIND_THE_DISK = 2
 
 
 class Vm:
@@ -56,7 +59,8 @@ class Vm:
         self._overlay_dir = overlay_dir or Path(os.environ.get("TMPDIR", OVERLAY_DIR))
         self._saved = saved
         self._lane: socket.socket | None = None
-        self._process: QemuProcess | None = None
+        self._tpm: Tpm | None = None
+        self._process: ChildProcess | None = None
         self._qmp: Qmp | None = None
         self._ssh_port: int | None = None
         self._fault: QmpEvent | None = None
@@ -86,14 +90,25 @@ class Vm:
             fds = [inherited.enter_context(theirs).fileno()]
             self._qmp = Qmp(ours, on_event=self._on_event, log=self.folder / "qmp-events.jsonl")
             overlay = self._open_overlay(inherited)
-            fds += [overlay] if overlay is not None else []
+            variables = self._open_variables(inherited)
+            fds += [fd for fd in (overlay, variables) if fd is not None]
             lane = None
             if self.machine.lane_device is not None:
                 self._lane, theirs = socket.socketpair()
                 fds.append(lane := inherited.enter_context(theirs).fileno())
-            path = fd_path(overlay) if overlay is not None else None
-            control = qmp_control(fds[0], path, lane=lane, incoming=stream is not None)
-            self._process = QemuProcess(argv(self.machine, control), self.folder / "qemu.log", pass_fds=fds)
+            tpm = None
+            if self.machine.tpm:
+                self._tpm = Tpm(self.folder)
+                fds.append(tpm := inherited.enter_context(self._tpm.start()).fileno())
+            control = qmp_control(
+                fds[0],
+                fd_path(overlay) if overlay is not None else None,
+                lane=lane,
+                variables=fd_path(variables) if variables is not None else None,
+                tpm=tpm,
+                incoming=stream is not None,
+            )
+            self._process = ChildProcess(argv(self.machine, control), self.folder / "qemu.log", pass_fds=fds)
             self._process.start()
         try:
             self._qmp.connect(START_S)
@@ -102,6 +117,8 @@ class Vm:
                 raise
             raise self._died("QEMU refused the machine") from None
         self._take_up()
+        if self.machine.boot == "medium-once":
+            self._boot_the_disk_next()
         try:
             self.execute("cont")
         except QemuError:
@@ -118,6 +135,22 @@ class Vm:
             return None
         overlay = nameless_overlay(disk, self.machine.disk_format, self._overlay_dir)
         return inherited.enter_context(overlay).fileno()
+
+    def _open_variables(self, inherited: ExitStack) -> int | None:
+        """The same for what the firmware remembers."""
+        uefi = self.machine.uefi
+        if uefi is None or not self.machine.disk_snapshot:
+            return None
+        if self._saved is not None and self._saved.variables is not None:
+            file = nameless_copy(self._saved.variables, self._overlay_dir)
+        else:
+            file = nameless_overlay(uefi.variables, uefi.variables_format, self._overlay_dir)
+        return inherited.enter_context(file).fileno()
+
+    def _boot_the_disk_next(self) -> None:
+        """Put the medium behind the disk: firmware is told the order at every reset, and this start's already."""
+        path = f"/machine/peripheral/{device_id(0)}"
+        self.execute("qom-set", path=path, property="bootindex", value=BEHIND_THE_DISK)
 
     def _take_up(self) -> None:
         """Load the saved state, if there is one."""
@@ -146,6 +179,8 @@ class Vm:
                 self._qmp.close()
             if self._lane is not None:
                 self._lane.close()
+            if self._tpm is not None:
+                self._tpm.close()
 
     def _ask_to_quit(self) -> bool:
         try:
@@ -186,6 +221,8 @@ class Vm:
             raise self._with_evidence(error)
         if self.process.status is not None or self.qmp.lost:
             raise self._died("QEMU died")
+        if self._tpm is not None:
+            self._tpm.check()
         if self._stopped:
             status = str(self.execute("query-status", timeout_s=COMMAND_S)["status"])
             if status != "running":
@@ -213,7 +250,7 @@ class Vm:
         return self._qmp
 
     @property
-    def process(self) -> QemuProcess:
+    def process(self) -> ChildProcess:
         """The machine's process."""
         if self._process is None:
             raise QemuError("the VM was not started")

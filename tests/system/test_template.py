@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from harness.config.models import Accel, Arch
+from harness.config.models import Accel, Arch, Firmware
 from harness.deadlines import Deadline, wait_for
 from harness.errors import InfrastructureError
+from harness.vm.firmware import find_uefi
 from harness.vm.machine import Machine
 from harness.vm.state import Mechanism, copy_sparse
 from harness.vm.template import (
@@ -45,6 +47,7 @@ def described(tmp_path: Path) -> Machine:
         disk_format="raw",
         serial_log=tmp_path / "serial.log",
         lane_device="isa-serial",
+        vmgenid=True,
     )
 
 
@@ -133,6 +136,24 @@ def test_two_clones_at_once_share_nothing(
         assert ask(two, b"x") == first
 
 
+def test_each_clone_learns_that_it_is_one(
+    make: Callable[[Mechanism], Template], described: Machine, tmp_path: Path
+) -> None:
+    """Its generation id is its own, and the guest's memory holds it."""
+    template = make(Mechanism.RAM_FILE)
+    guids = set()
+    for number in range(2):
+        folder = tmp_path / f"clone-{number}"
+        folder.mkdir()
+        with Vm(template.clone_of(described), folder, saved=template.saved) as vm:
+            guid = vm.execute("query-vm-generation-id")["guid"]
+            memory = folder / "memory"
+            vm.execute("pmemsave", val=0, size=described.memory_mib << 20, filename=str(memory))
+            assert uuid.UUID(guid).bytes_le in memory.read_bytes()
+            guids.add(guid)
+    assert len(guids) == 2
+
+
 @pytest.mark.parametrize("name", [RAM, STREAM, DISK, OVERLAY, MANIFEST])
 @pytest.mark.parametrize("damage", ["truncated", "changed", "missing"])
 def test_a_damaged_template_is_noticed(name: str, damage: str, tmp_path: Path) -> None:
@@ -182,6 +203,11 @@ def test_a_state_that_qemu_cannot_read(
 
 
 def test_the_name_covers_what_the_state_depends_on(described: Machine) -> None:
+    uefi = find_uefi(Arch.X86_64, Firmware.UEFI, "q35")
+    secure = find_uefi(Arch.X86_64, Firmware.SECURE_BOOT, "q35")
+    assert uefi is not None
+    assert secure is not None
+    enrolled = uefi.model_copy(update={"variables": secure.variables})
     names = {
         template_digest(changed, contents)
         for changed, contents in [
@@ -191,10 +217,14 @@ def test_the_name_covers_what_the_state_depends_on(described: Machine) -> None:
             (described.model_copy(update={"smp": 2}), {}),
             (described.model_copy(update={"memory_mib": 64}), {}),
             (described.model_copy(update={"lane_device": None}), {}),
-            (described.model_copy(update={"devices": ("vmgenid",)}), {}),
+            (described.model_copy(update={"devices": ("VGA",)}), {}),
+            (described.model_copy(update={"vmgenid": False}), {}),
+            (described.model_copy(update={"tpm": True}), {}),
+            (described.model_copy(update={"uefi": uefi}), {}),
+            (described.model_copy(update={"uefi": enrolled}), {}),
         ]
     }
-    assert len(names) == 7
+    assert len(names) == 11
     moved = described.model_copy(update={"disk": Path("/elsewhere"), "serial_log": Path("/other")})
     assert template_digest(moved, {}) == template_digest(described, {})
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from harness.config.models import Accel, Arch
+from harness.vm.firmware import Uefi
 from harness.vm.machine import DirectBoot, Machine, argv, literal, qmp_control, run_script
+from harness.vm.media import CdRom
 
 
 def machine(**changes: object) -> Machine:
@@ -90,6 +92,32 @@ def test_the_lane_is_a_second_serial_port() -> None:
     assert arguments.index("chardev:serial0") < arguments.index("isa-serial,chardev=lane"), "COM1 is the log"
     assert "null,id=lane" in run_script(lane), "by hand nobody listens there"
     assert not any("lane" in argument for argument in argv(machine(), qmp_control(7)))
+
+
+def test_secure_boot_is_guarded_by_smm() -> None:
+    uefi = Uefi(code=Path("/fw/code,1.fd"), variables=Path("/fw/vars.fd"), smm=True)
+    arguments = argv(machine(uefi=uefi), qmp_control(7, variables=Path("/proc/self/fd/9")))
+    assert arguments[arguments.index("-machine") + 1] == "q35,smm=on"
+    code, variables = (split_option(a) for a in arguments if a.startswith("if=pflash"))
+    assert (code["file"], code["readonly"]) == ("/fw/code,1.fd", "on")
+    assert (variables["file"], variables["backing.file.filename"]) == ("/proc/self/fd/9", "/fw/vars.fd")
+    assert "driver=cfi.pflash01,property=secure,value=on" in arguments
+    plain = argv(machine(uefi=uefi.model_copy(update={"smm": False})), qmp_control(7))
+    assert not any("secure" in argument or "smm" in argument for argument in plain)
+
+
+def test_media_lie_behind_the_disk_unless_they_shall_boot_once() -> None:
+    media = (CdRom(path=Path("/a.iso")), CdRom(path=Path("/b,c.iso"), bus="usb"))
+
+    def indexes(**changes: object) -> list[str | None]:
+        arguments = argv(machine(media=media, disk_device="ahci", **changes), qmp_control(7))
+        devices = [split_option(a) for a in arguments if "drive=" in a]
+        return [device.get("bootindex") for device in devices]
+
+    assert indexes() == ["0", "1", None]
+    assert indexes(boot="medium-once") == ["1", "0", None]
+    files = [split_option(a) for a in argv(machine(media=media), qmp_control(7)) if "media=cdrom" in a]
+    assert [(file["file"], file["readonly"]) for file in files] == [("/a.iso", "on"), ("/b,c.iso", "on")]
 
 
 def test_an_undecided_accelerator_is_refused() -> None:

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 from harness.vm import process
-from harness.vm.process import QemuProcess, tail
+from harness.vm.process import ChildProcess, tail
 
 
 def test_a_process_whose_parent_is_gone_already_does_not_start(tmp_path: Path) -> None:
@@ -20,7 +20,7 @@ def test_a_process_whose_parent_is_gone_already_does_not_start(tmp_path: Path) -
 
 
 def test_ending_by_sigterm(tmp_path: Path) -> None:
-    child = QemuProcess(["sleep", "60"], tmp_path / "log")
+    child = ChildProcess(["sleep", "60"], tmp_path / "log")
     child.start()
     assert child.status is None
     assert child.ended() == "still running"
@@ -32,7 +32,7 @@ def test_ending_by_sigterm(tmp_path: Path) -> None:
 def test_an_interrupted_start_is_still_cleaned_up(tmp_path: Path) -> None:
     """`kill` waits for a fork that is under way in the other thread."""
     gate = threading.Event()
-    child = QemuProcess(["sleep", "60"], tmp_path / "log")
+    child = ChildProcess(["sleep", "60"], tmp_path / "log")
     process._spawner(os.getpid()).submit(gate.wait)  # holds the spawner back
     child._spawning = process._spawner(os.getpid()).submit(child._spawn, ["sleep", "60"])
     threading.Timer(0.2, gate.set).start()

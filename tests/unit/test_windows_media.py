@@ -171,7 +171,11 @@ def test_which_entry_of_a_catalogue_efi_boots() -> None:
 def test_the_answer_medium_keeps_long_names_and_folders(tmp_path: Path) -> None:
     big = tmp_path / "OpenSSH-Win64-v9.8.1.0.msi"
     big.write_bytes(bytes(range(256)) * 1000)
-    files = {"autounattend.xml": b"<x/>", "halpmc/setup.ps1": b"#", f"halpmc/{big.name}": big}
+    files: dict[str, bytes | Path] = {
+        "autounattend.xml": b"<x/>",
+        "halpmc/setup.ps1": b"#",
+        f"halpmc/{big.name}": big,
+    }
     path = tmp_path / "answer.iso"
     write_medium(files, path)
     with open_disc(path) as disc:
@@ -180,5 +184,5 @@ def test_the_answer_medium_keeps_long_names_and_folders(tmp_path: Path) -> None:
             found = disc.find(name)
             assert found is not None, name
             assert disc.read(found) == (content.read_bytes() if isinstance(content, Path) else content)
-    assert medium_hash(files) == medium_hash(dict(reversed(files.items())))
+    assert medium_hash(files) == medium_hash(dict(sorted(files.items(), reverse=True)))
     assert medium_hash(files) != medium_hash({**files, "autounattend.xml": b"<y/>"})

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.config.load import load_guest
-from harness.config.windows import WindowsSetup
+from harness.config.windows import Phase, WindowsSetup
 from harness.imaging.windows_phases import PHASES, Marks, Progress
 
 ORDINARY = ("winpe", "copy", "specialize", "oobe", "logon", "step restart", "ready")
@@ -48,9 +48,9 @@ def test_an_ordinary_installation() -> None:
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_every_phase_has_its_limit(phase: str) -> None:
+def test_every_phase_has_its_limit(phase: Phase) -> None:
     progress = Progress(setup(quiet_phases=()))
-    for mark in ORDINARY[: PHASES.index(phase)]:  # type: ignore[arg-type]
+    for mark in ORDINARY[: PHASES.index(phase)]:
         progress.hear(mark, 0.0)
     assert progress.phase == phase
     assert not progress.overdue(progress.limit)

@@ -19,6 +19,7 @@ class Allocation:
     affinity: bytes | None
     group_count: int
     resources: bytes | None
+    irql: int
 
 
 @dataclass
@@ -32,6 +33,7 @@ class Hal:
     held: set[int] = field(default_factory=set)
     allocations: list[Allocation] = field(default_factory=list)
     frees: list[int] = field(default_factory=list)
+    free_irqls: list[int] = field(default_factory=list)
     most_held: int = 0
     _next: int = 0xFFFF8000_00001000
 
@@ -44,6 +46,7 @@ class Hal:
                 machine.read(affinity, 16 * count) if affinity else None,
                 count,
                 self._read_list(machine, resources) if resources else None,
+                machine.irql,
             )
         )
         answer = self.answer
@@ -67,6 +70,7 @@ class Hal:
         """HalFreeHardwareCounters."""
         handle = machine.argument(0)
         self.frees.append(handle)
+        self.free_irqls.append(machine.irql)
         if self.free_answer != SUCCESS:
             return self.free_answer
         if handle not in self.held:

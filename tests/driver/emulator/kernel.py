@@ -16,6 +16,15 @@ OBJECT_NAME_NOT_FOUND = 0xC0000034
 BUFFER_TOO_SMALL = 0xC0000023
 KERNEL_IMAGE, HAL_IMAGE = 0x7000_0000, 0x7100_0000
 ALL_GROUPS = 0xFFFF
+#: Up to which IRQL a routine may be called, where that is above PASSIVE_LEVEL. The HAL pair may not, and is what the
+#: driver breaks that rule for on purpose.
+HIGHEST_IRQL = {
+    **dict.fromkeys(
+        ["ExAllocatePoolWithTag", "ExFreePoolWithTag", "IofCompleteRequest", "KeReleaseMutex"], 2
+    ),
+    **dict.fromkeys(["KfRaiseIrql", "KeLowerIrql", "KeGetCurrentProcessorNumberEx", "memcpy", "memset"], 31),
+    **dict.fromkeys(["HalAllocateHardwareCounters", "HalFreeHardwareCounters"], 31),
+}
 DEVICE_SIZE = 0x150
 DEVICE_NEXT, DEVICE_DRIVER, DEVICE_EXTENSION = 0x10, 0x08, 0x40
 DRIVER_DEVICE = 0x08
@@ -69,7 +78,12 @@ class Kernel:
         return self.machine.api(name, self._with_failures(name, routine))
 
     def _with_failures(self, name: str, routine: Api) -> Api:
-        return lambda machine: self.failing[name] if name in self.failing else routine(machine)
+        def call(machine: Machine) -> int | Wait | None:
+            if machine.irql > HIGHEST_IRQL.get(name, 0):
+                raise Bugcheck(f"IRQL_NOT_LESS_OR_EQUAL: {name} at IRQL {machine.irql}")
+            return self.failing[name] if name in self.failing else routine(machine)
+
+        return call
 
     def _routines(self) -> dict[str, Api]:
         own: dict[str, Api] = {
