@@ -73,11 +73,11 @@ def make_udf_disc(path: Path, files: Mapping[str, bytes]) -> Path:
 
 def make_boot_disc(path: Path, tree: Path, *, bios: str | None = None) -> Path:
     """A medium from a folder, which EFI boots by `efisys.bin`, and a BIOS by `bios` where given."""
-    legacy = ("-b", bios, "-no-emul-boot", "-boot-load-size", "4") if bios else ()
-    efi = ("-eltorito-alt-boot",) if bios else ()
+    boot: list[str] = []
+    if bios:
+        boot += ["-b", bios, "-no-emul-boot", "-boot-load-size", "4"]
     if (tree / PROMPT).is_file():
-        efi += ("-eltorito-platform", "efi", "-b", PROMPT, "-no-emul-boot")
-    else:
-        efi = ()
-    run("xorriso", "-as", "mkisofs", "-quiet", "-J", "-R", "-V", "TEST", *legacy, *efi, "-o", path, tree)
+        boot += ["-eltorito-alt-boot"] if bios else []
+        boot += ["-eltorito-platform", "efi", "-b", PROMPT, "-no-emul-boot"]
+    run("xorriso", "-as", "mkisofs", "-quiet", "-J", "-R", "-V", "TEST", *boot, "-o", path, tree)
     return path

@@ -45,8 +45,8 @@ class WindowsSetup(Model):
     virtio-win medium; with that medium the guest gets the virtio devices. `cpu_features` are QEMU's names of what the
     release does not start without. `hardware_checks`: Setup wants a TPM, Secure Boot and 4 GiB. `openssh_inbox`: the
     medium brings the SSH server. `reboots` is how often an installation restarts the machine, with those of our own
-    setup; `spare_reboots` more are tolerated. `quiet_phases` may pass without a mark on the serial port. `expected_s` is
-    how long it takes with KVM, for the user to know.
+    setup; `spare_reboots` more are tolerated. `quiet_phases` may pass without a mark on the serial port. `expected_s`
+    is how long it takes with KVM, for the user to know; `space_gib` what a build needs on the host's disk.
     """
 
     build: int = Field(ge=10240)
@@ -68,6 +68,7 @@ class WindowsSetup(Model):
     cpus: int = Field(default=2, ge=1, le=64)
     memory_mib: int = Field(default=4096, ge=512)
     disk_gib: int = Field(default=64, ge=1)
+    space_gib: int = Field(default=24, ge=1)
     virtio_disk_device: str = "virtio-blk-pci"
     virtio_net_device: str = "virtio-net-pci"
 

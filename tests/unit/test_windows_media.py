@@ -159,7 +159,10 @@ def catalogue(*entries: bytes) -> bytes:
 
 
 def test_which_entry_of_a_catalogue_efi_boots() -> None:
-    bios, section = b"\x88", lambda kind, platform: struct.pack("<BBH", kind, platform, 1)
+    def section(kind: int, platform: int) -> bytes:
+        return struct.pack("<BBH", kind, platform, 1)
+
+    bios = b"\x88"
     assert efi_entry(catalogue(bios, section(0x91, 0xEF), b"\x88")) == 96
     assert efi_entry(catalogue(bios, section(0x90, 0), b"\x88", section(0x91, 0xEF), b"\x88")) == 160
     assert efi_entry(catalogue(bios, section(0x91, 0xEF), b"\0")) is None
