@@ -71,11 +71,11 @@ def make_udf_disc(path: Path, files: Mapping[str, bytes]) -> Path:
     return path
 
 
-def make_boot_disc(path: Path, tree: Path, *, bios: str | None = None) -> Path:
-    """A medium from a folder, which EFI boots by `efisys.bin`, and a BIOS by `bios` where given."""
+def make_boot_disc(path: Path, tree: Path, *, bios: str | None = None, load_sectors: int = 4) -> Path:
+    """A medium from a folder, which EFI boots by `efisys.bin`, and a BIOS by `load_sectors` of `bios` where given."""
     boot: list[str] = []
     if bios:
-        boot += ["-b", bios, "-no-emul-boot", "-boot-load-size", "4"]
+        boot += ["-b", bios, "-no-emul-boot", "-boot-load-size", str(load_sectors)]
     if (tree / PROMPT).is_file():
         boot += ["-eltorito-alt-boot"] if bios else []
         boot += ["-eltorito-platform", "efi", "-b", PROMPT, "-no-emul-boot"]

@@ -68,7 +68,7 @@ class WindowsSetup(Model):
     cpus: int = Field(default=2, ge=1, le=64)
     memory_mib: int = Field(default=4096, ge=512)
     disk_gib: int = Field(default=64, ge=1)
-    space_gib: int = Field(default=24, ge=1)
+    space_gib: int = Field(default=24, ge=0)
     virtio_disk_device: str = "virtio-blk-pci"
     virtio_net_device: str = "virtio-net-pci"
 

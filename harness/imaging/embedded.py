@@ -83,7 +83,7 @@ def _build(definition: GuestDefinition, recipe: Recipe, folder: Path, say: Say) 
     say(f"{title}: helper programs")
     for helper in HELPERS:
         _compile(recipe.folder / "src" / f"{helper}.c", staged / f"{helper}.exe", recipe.arch)
-    _make_key(folder / KEY, definition.name)
+    make_key(folder / KEY, definition.name)
     shutil.copyfile(folder / f"{KEY}.pub", staged / "authorized_keys")
     shutil.copytree(recipe.folder, staged / "recipe")
 
@@ -134,7 +134,8 @@ def _compile(source: Path, program: Path, arch: Arch) -> None:
     )
 
 
-def _make_key(path: Path, comment: str) -> None:
+def make_key(path: Path, comment: str) -> None:
+    """A new SSH key pair at `path` and `path`.pub. Raises BuildError, ToolMissing."""
     done = subprocess.run(
         [require_tool("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", f"halpmc {comment}", "-f", path],
         stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""A Windows medium before it is used: its hash, its editions, and what else the user gave. Nothing has been made yet."""
+"""A Windows medium before it is used: its hash, its editions, and what else the user gave. Nothing is made yet."""
 
 from __future__ import annotations
 

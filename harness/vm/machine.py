@@ -56,8 +56,8 @@ class Machine(Model):
     `lane_device` is a second serial port, for a program in the guest that talks with the harness over it.
     `disk_device` may also be `ahci` or `nvme`, which Windows Setup has drivers for. What the firmware writes goes where
     the disk's writes go: away with the machine, or into its file of variables. `boot="medium-once"` boots the first of
-    `media` when the machine starts, and the disk after every reset. A `tpm` starts empty. With `reaches_out` the guest has
-    the host's network, which no test's guest has.
+    `media` when the machine starts, and the disk after every reset. A `tpm` starts empty. `reaches_out` gives the guest
+    the host's network, which no guest of a test has.
     """
 
     arch: Arch
