@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from importlib import metadata
 from pathlib import Path
 
 from harness.caching import GIB, Say, cached, content_hash
 from harness.config.models import Accel, Arch, GuestDefinition
 from harness.config.windows import WindowsSetup
-from harness.deadlines import timeout_factor
-from harness.errors import BuildError, DeadlineExceeded, HalpmcError, UsageError
+from harness.errors import BuildError, HalpmcError, UsageError
 from harness.guest.ssh import SshTransport
 from harness.guest.transport import Transport
-from harness.host.tools import require_tool, tool_version
 from harness.imaging.answer_medium import medium_hash, write_medium
 from harness.imaging.eltorito import without_prompt
 from harness.imaging.embedded import make_key
 from harness.imaging.machine import guest_machine
-from harness.imaging.manifest import FILE_NAME, InstalledWindows, Manifest, sha256_of
 from harness.imaging.optical import open_disc
 from harness.imaging.recipe import KIND
 from harness.imaging.store import DISK, HOST_KEY, KEY, VARIABLES, GuestImage, open_image
 from harness.imaging.windows_answer import AnswerOptions, answer_for, new_password, render, windows_of
+from harness.imaging.windows_image import create_disk, seal, write_manifest, write_secret
 from harness.imaging.windows_media import Medium, check_virtio, examine, openssh_kind
 from harness.imaging.windows_supervise import Installed, Supervisor
 from harness.paths import image_sources
@@ -153,19 +148,26 @@ class _Job:
         work.mkdir()
         password = new_password()
         make_key(folder / KEY, self.definition.name)
-        _secret(folder / PASSWORD, password)
+        write_secret(folder / PASSWORD, password)
         files = self._answer_files(password, (folder / f"{KEY}.pub").read_bytes())
         answer = work / "answer.iso"
         write_medium(files, answer)
         machine, press_keys = self._machine(work, answer)
         installed = self._install(machine, folder, press_keys)
         self.say("sealing the image")
-        _convert(work / DISK, folder / DISK)
-        (folder / DISK).chmod(0o444)
+        seal(work / DISK, folder / DISK)
         if machine.uefi is not None:
             shutil.move(machine.uefi.variables, folder / VARIABLES)
-        manifest = self._manifest(folder, installed, medium_hash(files))
-        (folder / FILE_NAME).write_text(manifest.model_dump_json(indent=2) + "\n")
+        write_manifest(
+            folder,
+            self.definition,
+            self.medium,
+            installed,
+            answer_sha256=medium_hash(files),
+            accel=self.accel,
+            virtio=self.request.virtio_iso,
+            openssh=self.request.openssh,
+        )
         shutil.copyfile(self.logs / SERIAL, folder / "build.log")
         shutil.rmtree(work)
 
@@ -184,7 +186,7 @@ class _Job:
         """The machine of the installation, and whether its medium waits for a key."""
         definition, windows = self.definition, self.windows
         disk = work / DISK
-        _run("qemu-img", "create", "-q", "-f", "qcow2", str(disk), f"{windows.disk_gib}G", limit_s=TOOL_S)
+        create_disk(disk, windows.disk_gib)
         medium, press_keys = CdRom(path=self.medium.path), False
         overlay = work / "medium.qcow2"
         with open_disc(self.medium.path) as disc:
@@ -269,50 +271,6 @@ class _Job:
                 )
             self.check(transport, self.definition)
 
-    def _manifest(self, folder: Path, installed: Installed, answer_sha256: str) -> Manifest:
-        windows, disk = self.windows, folder / DISK
-        now = datetime.now(UTC).replace(microsecond=0)
-        days = windows.evaluation_days if self._is_evaluation() else None
-        version = metadata.version("halpmc")
-        return Manifest(
-            name=self.definition.name,
-            kind=self.definition.kind,
-            os=self.medium.edition.name,
-            arch=self.definition.arch,
-            wine_version=None,
-            kernel=f"build {windows.build}",
-            packages={},
-            tools={tool: tool_version(require_tool(tool)) for tool in ("qemu-img", "wimlib-imagex")},
-            recipe_hash=content_hash([image_sources() / "windows"]),
-            build_mode=f"installed under {self.accel}",
-            built_at=now,
-            built_by=f"halpmc {version}",
-            stage_seconds=installed.seconds,
-            disk_sha256=sha256_of(disk),
-            disk_bytes=disk.stat().st_size,
-            disk_mtime_ns=disk.stat().st_mtime_ns,
-            windows=InstalledWindows(
-                medium=self.medium.path.name,
-                medium_sha256=self.medium.sha256,
-                edition=self.medium.edition.name,
-                build=windows.build,
-                disk_device=self.definition.disk_device,
-                net_device=self.definition.net_device,
-                virtio_sha256=sha256_of(self.request.virtio_iso) if self.request.virtio_iso else None,
-                openssh_sha256=sha256_of(self.request.openssh) if self.request.openssh else None,
-                answer_sha256=answer_sha256,
-                reboots=installed.reboots,
-                phases_without_mark=installed.missed,
-                evaluation_ends=now + timedelta(days=days) if days else None,
-            ),
-        )
-
-    def _is_evaluation(self) -> bool:
-        """Known of a known medium; else what a name says. Volume media of servers have the evaluation's names: then
-        the date is too early at worst."""
-        known = self.medium.known
-        return known.evaluation if known else self.windows.server or "Eval" in self.medium.edition.name
-
 
 def _require_features(windows: WindowsSetup) -> None:
     """The release does not start on a CPU without them, and says so with a restart only. Raises UsageError."""
@@ -323,47 +281,4 @@ def _require_features(windows: WindowsSetup) -> None:
         raise UsageError(
             f"this host's CPU has no {', '.join(missing)}, without which Windows build {windows.build} does not start",
             remedy="use a newer host, or an older release of Windows",
-        )
-
-
-def _secret(path: Path, text: str) -> None:
-    path.touch(mode=0o600)
-    path.write_text(text + "\n")
-
-
-def _convert(disk: Path, sealed: Path) -> None:
-    zstd = ("-o", "compression_type=zstd")
-    _run(
-        "qemu-img",
-        "convert",
-        "-c",
-        "-W",
-        "-m",
-        "8",
-        "-O",
-        "qcow2",
-        *zstd,
-        str(disk),
-        str(sealed),
-        limit_s=SEAL_S,
-    )
-
-
-def _run(tool: str, *arguments: str, limit_s: float) -> None:
-    limit = limit_s * timeout_factor()
-    try:
-        done = subprocess.run(
-            [require_tool(tool), *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=limit,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise DeadlineExceeded(f"{tool} {arguments[0]}", limit) from None
-    if done.returncode != 0:
-        raise BuildError(
-            f"{tool} {arguments[0]}: {' '.join(done.stderr.split())}", remedy="look for a full disk"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,10 +92,36 @@ def examine(
     return Medium(path, seen, chosen, known)
 
 
+def detect(path: Path, definitions: Iterable[GuestDefinition]) -> GuestDefinition:
+    """The definition that a medium is for, by what its install.wim tells. Raises UsageError when not exactly one is."""
+    with open_disc(path) as disc:
+        found = editions(disc)
+    fitting = [
+        (definition, windows)
+        for definition in definitions
+        if (windows := definition.windows) is not None
+        and any(edition.arch is definition.arch for edition in found)
+        and all(any(word in edition.name for word in windows.images) for edition in found)
+    ]
+    exact = [d for d, windows in fitting if any(edition.build == windows.build for edition in found)]
+    chosen = exact or [definition for definition, _ in fitting]
+    if len(chosen) == 1:
+        return chosen[0]
+    names = ", ".join(definition.name for definition in chosen)
+    raise UsageError(
+        f"{path} has {_listed(found)}, which fits {f'several guests: {names}' if chosen else 'no guest definition'}",
+        remedy="name the guest instead of `windows`, or write a definition and give it with --definition",
+    )
+
+
+def _listed(found: Sequence[Edition]) -> str:
+    return "; ".join(edition.name for edition in found[:LISTED]) + ("; …" if len(found) > LISTED else "")
+
+
 def _fitting(
     found: tuple[Edition, ...], definition: GuestDefinition, windows: WindowsSetup, path: Path
 ) -> tuple[Edition, ...]:
-    names = "; ".join(edition.name for edition in found[:LISTED]) + ("; …" if len(found) > LISTED else "")
+    names = _listed(found)
     if all(edition.arch is not definition.arch for edition in found):
         raise UsageError(
             f"{path} is not for {definition.arch}, which guest {definition.name!r} is: it has {names}"

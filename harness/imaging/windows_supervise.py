@@ -92,9 +92,9 @@ class Supervisor:
 
     def _count_reboots(self) -> None:
         seen = sum(event.name == "RESET" and bool(event.data.get("guest")) for event in self._vm.qmp.events)
-        if seen > self.progress.reboots:
-            self.progress.reboots = seen
-            self._tell(f"restart {seen}")
+        while self.progress.reboots < seen:
+            self.progress.reboots += 1
+            self._tell(f"restart {self.progress.reboots}")
 
     def _judge(self, now: float) -> None:
         progress = self.progress

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from pathlib import Path
 
 import pytest
 
+from harness.config.load import guest_names, load_guest
 from harness.config.models import Arch
 from harness.errors import UsageError
 from harness.imaging.answer_medium import medium_hash, write_medium
 from harness.imaging.eltorito import efi_entry, without_prompt
 from harness.imaging.optical import SECTOR, open_disc
 from harness.imaging.wim import Edition, choose, editions
+from harness.imaging.windows_media import check_virtio, detect, examine, known_media, openssh_kind
 from tests.windows_media import NO_PROMPT, PROMPT, make_boot_disc, make_udf_disc, make_wim, run
 
 NAMES = ("Stand-in SERVERSTANDARDCORE", "Stand-in SERVERSTANDARD")
@@ -189,3 +192,104 @@ def test_the_answer_medium_keeps_long_names_and_folders(tmp_path: Path) -> None:
             assert disc.read(found) == (content.read_bytes() if isinstance(content, Path) else content)
     assert medium_hash(files) == medium_hash(dict(sorted(files.items(), reverse=True)))
     assert medium_hash(files) != medium_hash({**files, "autounattend.xml": b"<y/>"})
+
+
+def windows_disc(folder: Path, names: tuple[str, ...], **facts: int | bool) -> Path:
+    wim = make_wim(folder / "install.wim", names, **facts)  # type: ignore[arg-type]
+    return make_udf_disc(folder / "windows.iso", {"sources/install.wim": wim.read_bytes()})
+
+
+@pytest.mark.parametrize(
+    ("names", "facts", "guest"),
+    [
+        (("Windows Server 2019 SERVERSTANDARD",), {"build": 17763}, "windows-server-2019"),
+        (("Windows Server 2025 SERVERDATACENTER",), {"build": 26100}, "windows-server-2025"),
+        # The medium of 22H2 tells the build of 2004, on which it is founded.
+        (("Windows 10 Pro",), {"build": 19041, "server": False}, "windows-10-22h2"),
+        (("Windows 11 Pro",), {"build": 26200, "server": False}, "windows-11-25h2"),
+        (("Windows 11 Pro",), {"build": 26100, "server": False, "arch": 12}, "windows-11-arm64"),
+    ],
+)
+def test_the_definition_that_a_medium_is_for(
+    names: tuple[str, ...], facts: dict[str, int | bool], guest: str, tmp_path: Path
+) -> None:
+    disc = windows_disc(tmp_path, names, **facts)
+    assert detect(disc, map(load_guest, guest_names())).name == guest
+
+
+@pytest.mark.parametrize(
+    ("name", "build", "words"),
+    [("Windows 11 Pro", 22631, "fits several guests"), ("Windows 7", 7601, "no guest definition")],
+)
+def test_a_medium_that_fits_none_or_several(name: str, build: int, words: str, tmp_path: Path) -> None:
+    disc = windows_disc(tmp_path, (name,), build=build, server=False)
+    with pytest.raises(UsageError, match=words) as caught:
+        detect(disc, map(load_guest, guest_names()))
+    assert name in str(caught.value)
+
+
+def test_a_medium_is_examined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guest = load_guest("windows-server-2022")
+    assert guest.windows is not None
+    disc = windows_disc(
+        tmp_path, ("Windows Server 2022 SERVERSTANDARD", "Windows Server 2022 SERVERDATACENTER")
+    )
+    told: list[str] = []
+
+    def look(edition: str | None = None, sha256: str | None = None) -> str:
+        assert guest.windows is not None
+        return examine(
+            disc, guest, guest.windows, edition=edition, sha256=sha256, say=told.append
+        ).edition.name
+
+    assert look() == "Windows Server 2022 SERVERSTANDARD"
+    assert any(line.startswith("warning: nobody has vouched") for line in told)
+    assert look(edition="2") == "Windows Server 2022 SERVERDATACENTER"
+    seen = hashlib.sha256(disc.read_bytes()).hexdigest()
+    told.clear()
+    assert look(sha256=seen.upper())
+    assert not any("warning" in line for line in told)
+    for sha256, words in (("0" * 64, f"has the SHA-256 {seen}"), ("12", "no SHA-256")):
+        with pytest.raises(UsageError, match=words):
+            look(sha256=sha256)
+    known = known_media()[0].model_copy(update={"sha256": seen, "name": "the medium of the test"})
+    monkeypatch.setattr("harness.imaging.windows_media.known_media", lambda: (known,))
+    look()
+    assert "known medium: the medium of the test" in told
+
+
+@pytest.mark.parametrize(
+    ("guest", "words"), [("windows-11-24h2", "is not for guest"), ("windows-11-arm64", "is not for aarch64")]
+)
+def test_a_medium_for_another_guest_is_refused(guest: str, words: str, tmp_path: Path) -> None:
+    wanted = load_guest(guest)
+    assert wanted.windows is not None
+    disc = windows_disc(tmp_path, ("Windows Server 2022 SERVERSTANDARD",))
+    with pytest.raises(UsageError, match=words):
+        examine(disc, wanted, wanted.windows, edition=None, sha256=None, say=lambda _: None)
+
+
+def test_the_table_of_known_media() -> None:
+    media = known_media()
+    assert len({medium.sha256 for medium in media}) == len(media)
+    assert {medium.guest for medium in media} <= set(guest_names())
+
+
+def test_what_openssh_comes_as_is_told_by_its_content(tmp_path: Path) -> None:
+    for content, kind in ((b"PK\x03\x04rest", "zip"), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "msi")):
+        (tmp_path / "file.exe").write_bytes(content)
+        assert openssh_kind(tmp_path / "file.exe") == kind
+    (tmp_path / "OpenSSH.zip").write_bytes(b"<html>404</html>")
+    for path in (tmp_path / "OpenSSH.zip", tmp_path / "none.zip"):
+        with pytest.raises(UsageError):
+            openssh_kind(path)
+
+
+def test_a_virtio_medium_must_have_the_release(tmp_path: Path) -> None:
+    windows = load_guest("windows-server-2022").windows
+    assert windows is not None
+    files = {f"{driver}/2k22/amd64/{driver}.inf": b";" for driver in ("viostor", "vioscsi", "NetKVM")}
+    check_virtio(make_udf_disc(tmp_path / "good.iso", files), windows)
+    del files["NetKVM/2k22/amd64/NetKVM.inf"]
+    with pytest.raises(UsageError, match="no folder NetKVM/2k22/amd64"):
+        check_virtio(make_udf_disc(tmp_path / "old.iso", files), windows)

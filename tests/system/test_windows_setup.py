@@ -1,0 +1,82 @@
+"""A whole build: from a medium that OVMF boots to an image that others can use, by the command that a user types.
+
+The stand-in for Setup (tests/standin) needs everything that a real one needs, and installs the embedded guest.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.config.models import Firmware, GuestDefinition
+from harness.imaging.manifest import read_manifest
+from harness.imaging.windows_build import PASSWORD
+from harness.paths import CACHE_VARIABLE, cache_dir
+from tests.standin.definitions import standin
+from tests.standin.setup_medium import EDITION, SetupMedia, setup_media
+from tests.system.conftest import HALPMC
+
+PHASE_S = 60.0
+PHASES = ("boot", "winpe", "copy", "specialize", "oobe", "logon", "ready")
+
+
+@pytest.fixture(scope="module")
+def media() -> SetupMedia:
+    return setup_media(restarts=1)
+
+
+def definition(**limits: float) -> GuestDefinition:
+    seconds = dict.fromkeys(PHASES, PHASE_S) | limits
+    made = standin("standin-uefi", firmware=Firmware.UEFI, limits=seconds, reboots=4, spare_reboots=0)
+    return made.model_copy(update={"tpm": True})
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of its own, with the accelerator's proof from the real one."""
+    real, own = cache_dir(), tmp_path / "cache"
+    own.mkdir()
+    if (real / "probe").is_dir():
+        (own / "probe").symlink_to(real / "probe")
+    monkeypatch.setenv(CACHE_VARIABLE, str(own))
+    return own
+
+
+def test_from_a_medium_to_an_image_in_one_command(media: SetupMedia, store: Path, tmp_path: Path) -> None:
+    """Power-on, boot image without a prompt, answer file, TPM, drivers, four restarts, SSH, sealed and opened again."""
+    file = tmp_path / "standin-uefi.yaml"
+    file.write_text(yaml.safe_dump(definition().model_dump(mode="json", by_alias=True, exclude_none=True)))
+    command = [*HALPMC, "guest", "build", "windows", "--definition", str(file), "--accel", "tcg"]
+    command += ["--iso", str(media.windows), "--virtio-iso", str(media.virtio), "--edition", "2"]
+    done = subprocess.run(
+        [*command, "--runs-dir", str(tmp_path / "runs")],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = Path(done.stdout.strip())
+    told = done.stderr
+    assert "its SHA-256" in told and "wants a key" not in told
+    for number in (1, 2, 3, 4):
+        assert f"restart {number}" in told
+    manifest = read_manifest(folder)
+    windows = manifest.windows
+    assert windows is not None
+    assert (windows.edition, windows.reboots, windows.phases_without_mark) == (EDITION, 4, ())
+    assert windows.disk_device == windows.net_device.replace("net", "blk") == "virtio-blk-pci"
+    assert set(manifest.stage_seconds) == set(PHASES)
+    assert manifest.kind == "wine", "what was installed is no Windows"
+    secret = folder / PASSWORD
+    assert secret.stat().st_mode & 0o777 == 0o600
+    texts = (folder / "manifest.json").read_text() + (folder / "build.log").read_text() + told
+    assert secret.read_text().strip() not in texts
+    assert (folder / "disk.qcow2").stat().st_mode & 0o222 == 0
+    info = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", folder / "disk.qcow2"]))
+    assert "backing-filename" not in info
+    assert not (folder / "work").exists()
