@@ -16,7 +16,7 @@ import pytest
 from harness.config.load import load_guest
 from harness.driver import deploy, protocol
 from harness.driver.session import LOGGED_BYTES, ClientSession
-from harness.errors import DeadlineExceeded, DriverError, HalpmcError, ProtocolError
+from harness.errors import DeadlineExceeded, DriverError, GuestError, HalpmcError, ProtocolError
 from harness.guest.lane import LaneChannel
 from harness.guest.ssh import SshTransport
 from tests.unit.ssh_server import ssh_server
@@ -171,3 +171,30 @@ def test_a_driver_that_does_not_start(way: Any, op: str, code: int, words: str, 
     assert f"failed with win32 error {code} " in error.message
     assert words in error.remedy
     assert error.branch == "guest"
+
+
+def lane_client(create: int, asked: list[str]) -> Client:
+    """A client whose service.create is refused with that error."""
+
+    def client(request: dict[str, Any]) -> bytes:
+        asked.append(request["op"])
+        if request["op"] == "service.create":
+            return refusal(request, create, "CreateService")
+        return result(request, {"state": 4})
+
+    return client
+
+
+def test_an_image_that_has_the_lanes_service_already(tmp_path: Path) -> None:
+    """As an installed Windows has: the service is started as it is."""
+    asked: list[str] = []
+    with over_lane(lane_client(1073, asked), tmp_path) as session:
+        deploy.start_lane(session, load_guest("embedded"), "COM2")
+    assert asked == ["service.create", "service.start"]
+
+
+def test_any_other_error_of_the_lanes_service_is_told(tmp_path: Path) -> None:
+    asked: list[str] = []
+    with over_lane(lane_client(1072, asked), tmp_path) as session, pytest.raises(GuestError, match="1072"):
+        deploy.start_lane(session, load_guest("embedded"), "COM2")
+    assert asked == ["service.create"]
