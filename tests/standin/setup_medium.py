@@ -20,9 +20,14 @@ LOADER = Path("/usr/lib/systemd/boot/efi/systemd-bootx64.efi")
 #: In the order of their loading; what they depend on comes with them.
 MODULES = (
     *("ahci", "sr_mod", "isofs", "vfat", "nls_cp437", "nls_ascii", "nls_iso8859-1"),
-    *("virtio_pci", "virtio_blk", "ext4"),
+    *("virtio_pci", "virtio_blk", "crc32c_generic", "ext4"),
 )
-FOLDERS = ("ata", "cdrom", "scsi", "virtio", "block", "isofs", "fat", "nls", "ext4", "jbd2", "lib", "crypto")
+FOLDERS = (
+    "fs",
+    "lib",
+    "crypto",
+    *(f"drivers/{name}" for name in ("ata", "cdrom", "scsi", "virtio", "block")),
+)
 EDITION = "Stand-in Setup"
 EDITIONS = ("Stand-in Setup Core", EDITION)
 FAT_SECTORS = 40 << 10  # of 512 bytes: 20 MiB
@@ -92,7 +97,7 @@ def _system(work: Path) -> tuple[Path, Path]:
     )
     root = work / "root"
     root.mkdir()
-    patterns = [f"*/kernel/*/{name}/*" for name in FOLDERS]
+    patterns = [f"./lib/modules/*/kernel/{name}/*" for name in FOLDERS]
     for deb, wanted in ((next(debs.glob("linux-image-*")), ["./boot/vmlinuz*", "*/modules.*", *patterns]),):
         _unpack(deb, root, wanted)
     _unpack(next(debs.glob("busybox-*")), root, ["./bin/busybox"])

@@ -8,14 +8,19 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from harness.config.models import Firmware, GuestDefinition
+from harness.config.models import Accel, Firmware, GuestDefinition
+from harness.errors import DeadlineExceeded
+from harness.imaging.machine import guest_machine
 from harness.imaging.manifest import read_manifest
-from harness.imaging.windows_build import PASSWORD
+from harness.imaging.windows_build import PASSWORD, WindowsRequest, build_windows
+from harness.imaging.windows_phases import WORDS
 from harness.paths import CACHE_VARIABLE, cache_dir
+from harness.vm.machine import Machine
 from tests.standin.definitions import standin
 from tests.standin.setup_medium import EDITION, SetupMedia, setup_media
 from tests.system.conftest import HALPMC
@@ -80,3 +85,50 @@ def test_from_a_medium_to_an_image_in_one_command(media: SetupMedia, store: Path
     info = json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", folder / "disk.qcow2"]))
     assert "backing-filename" not in info
     assert not (folder / "work").exists()
+
+
+def failing_build(
+    medium: Path,
+    definition: GuestDefinition,
+    logs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    lose_answer: bool,
+) -> tuple[DeadlineExceeded, list[str]]:
+    """A build that stalls; with `lose_answer` the drive with the answer medium is empty when the machine starts."""
+    if lose_answer:
+
+        def without_answer(*args: Any, **settings: Any) -> Machine:
+            machine = guest_machine(*args, **settings)
+            return machine.model_copy(update={"media": machine.media[:1]})
+
+        monkeypatch.setattr("harness.imaging.windows_build.guest_machine", without_answer)
+    told: list[str] = []
+    request = WindowsRequest(iso=medium)
+    with pytest.raises(DeadlineExceeded) as caught:
+        build_windows(definition, request, logs, accel=Accel.TCG, say=told.append)
+    return caught.value, told
+
+
+def test_a_medium_that_wants_a_key_gets_it(
+    media: SetupMedia, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer file is read then, which is as far as this medium goes: it brings no system to install."""
+    definition_ = definition(copy=6.0)
+    error, told = failing_build(
+        media.prompting, definition_, tmp_path / "logs", monkeypatch, lose_answer=False
+    )
+    assert any("wants a key" in line for line in told)
+    assert WORDS["copy"] in error.message and "0 restarts" in error.message
+    serial = (tmp_path / "logs" / "serial.log").read_text(errors="replace")
+    assert "halpmc-setup: winpe" in serial and "halpmc-setup: copy" in serial
+
+
+def test_without_its_answer_medium_setup_asks_and_the_build_ends(
+    media: SetupMedia, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    definition_ = definition(boot=25.0)
+    error, _ = failing_build(media.windows, definition_, tmp_path / "logs", monkeypatch, lose_answer=True)
+    assert WORDS["boot"] in error.message
+    assert "halpmc-setup" not in (tmp_path / "logs" / "serial.log").read_text(errors="replace")
+    assert (tmp_path / "logs" / "evidence" / "screen.png").is_file()
