@@ -68,37 +68,49 @@ def cached(
     say: Say = lambda _: None,
     lock_wait_s: float = LOCK_WAIT_S,
 ) -> Path:
-    """The folder of the cache entry, built by `build(folder)` when it is not there yet.
+    """The folder of the cache entry, built by `build(folder)` when it is not there yet; see `built_once`."""
+    entry = cache_dir() / kind / f"{name}-{digest}"
+    title = f"{kind}/{name}"
+    return built_once(entry, title, build, needs_bytes=needs_bytes, say=say, lock_wait_s=lock_wait_s)
+
+
+def built_once(
+    entry: Path,
+    title: str,
+    build: Callable[[Path], None],
+    *,
+    needs_bytes: int = 0,
+    say: Say = lambda _: None,
+    lock_wait_s: float = LOCK_WAIT_S,
+) -> Path:
+    """The folder `entry`, built by `build(folder)` when it is not there yet.
 
     Raises CacheBusy when another process keeps building it beyond the deadline, NoSpace, and whatever `build` raises;
     nothing half-built stays behind.
     """
-    home = cache_dir() / kind
-    entry = home / f"{name}-{digest}"
+    home = entry.parent
     if entry.is_dir():
         return entry
-    require_space(home, needs_bytes, f"building {kind}/{name}")
+    require_space(home, needs_bytes, f"building {title}")
     home.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(home / f".{name}-{digest}.lock")
+    lock = filelock.FileLock(home / f".{entry.name}.lock")
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        say(f"another process is building {kind}/{name}; waiting for it")
+        say(f"another process is building {title}; waiting for it")
         try:
             lock.acquire(timeout=lock_wait_s * timeout_factor())
         except filelock.Timeout:
             raise CacheBusy(
-                f"{kind}/{name} is still being built by another process (lock {lock.lock_file})",
+                f"{title} is still being built by another process (lock {lock.lock_file})",
                 remedy="let it finish, or end that process; the lock frees itself when it dies",
             ) from None
     try:
         if entry.is_dir():
             return entry
-        for stale in home.glob(
-            f".{name}-{digest}.tmp-*"
-        ):  # of a process that was killed: we hold its lock now
+        for stale in home.glob(f".{entry.name}.tmp-*"):  # of a process that was killed: we hold its lock now
             shutil.rmtree(stale, ignore_errors=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{name}-{digest}.tmp-", dir=home))
+        scratch = Path(tempfile.mkdtemp(prefix=f".{entry.name}.tmp-", dir=home))
         try:
             build(scratch)
             scratch.chmod(0o755)

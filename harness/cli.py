@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from harness import __version__
-from harness.commands import bench, driver, say
+from harness.commands import bench, driver, guest_store, say
 from harness.commands.guest_build import guest_build
 from harness.config.models import Accel, Arch
 from harness.dumps.command import dump
@@ -32,8 +32,9 @@ app = typer.Typer(
     help="Hardware performance counters in Windows VMs, tested with and without a virtual PMU.",
     epilog="Exit codes: 0 all conform, 1 contract violation, 2 usage, 3 infrastructure, 130 interrupted.",
 )
-guest_app = typer.Typer(no_args_is_help=True, help="Guests: build and list images.")
+guest_app = typer.Typer(no_args_is_help=True, help="Guests: build, import, check, list and remove them.")
 guest_app.command("build")(guest_build)
+guest_store.add_commands(guest_app)
 app.add_typer(guest_app, name="guest")
 app.add_typer(driver.app, name="driver")
 app.add_typer(bench.app, name="bench")
@@ -172,7 +173,9 @@ def doctor(
 
 @app.command()
 def schema(
-    name: Annotated[str, typer.Argument(help="records, summary, probe, doctor, matrix or protocol")],
+    name: Annotated[
+        str, typer.Argument(help="records, summary, probe, doctor, guest-check, matrix or protocol")
+    ],
 ) -> None:
     """Print the JSON Schema of a public format."""
     from harness.report.schemas import json_schema

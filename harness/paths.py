@@ -10,12 +10,24 @@ import platformdirs
 from harness.errors import UsageError
 
 CACHE_VARIABLE = "HALPMC_CACHE"
+GUESTS_VARIABLE = "HALPMC_GUESTS"
 
 
 def cache_dir() -> Path:
     """Folder of everything that can be built again: $HALPMC_CACHE, else the platform's cache folder."""
     chosen = os.environ.get(CACHE_VARIABLE)
     return Path(chosen).expanduser().absolute() if chosen else Path(platformdirs.user_cache_dir("halpmc"))
+
+
+def guest_store() -> Path:
+    """Folder of guests that were imported or installed: $HALPMC_GUESTS, else in the platform's data folder.
+
+    It is no cache: what is in it cannot be built again without the user's disk or installation medium.
+    """
+    chosen = os.environ.get(GUESTS_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    return Path(platformdirs.user_data_dir("halpmc")) / "guests"
 
 
 def project_root() -> Path:

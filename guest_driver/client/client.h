@@ -88,6 +88,7 @@ void holder_end(struct holder *holder);
 typedef void operation(struct exchange *exchange);
 operation op_hello;                                                                            /* serve.c */
 operation op_facts, op_file_hash, op_clock_set, op_exit;                                       /* ops_system.c */
+operation op_system_state;                                                                     /* ops_state.c */
 operation op_service_create, op_service_start, op_service_stop, op_service_delete, op_service_query; /* ops_service.c */
 operation op_hal_configure;                                                                    /* ops_hal.c */
 operation op_registry_set, op_registry_get, op_registry_delete;                                /* ops_registry.c */

@@ -11,6 +11,7 @@ static const struct {
 } operations[] = {
 	{ "hello", " ", op_hello },
 	{ "facts", " ", op_facts },
+	{ "system.state", " ", op_system_state },
 	{ "clock.set", " time ", op_clock_set },
 	{ "file.hash", " path ", op_file_hash },
 	{ "service.create", " name path group type ", op_service_create },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,23 +12,46 @@ from rich.console import Console
 
 from harness.commands import say
 from harness.config.models import Arch
-from harness.errors import EXIT_OK, EXIT_VIOLATION, HalpmcError
+from harness.errors import EXIT_OK, EXIT_VIOLATION, HalpmcError, UsageError
 
 app = typer.Typer(
     no_args_is_help=True, help="The test driver, its client and the reference HAL; drivers of your own."
 )
 
 
+class Toolchain(StrEnum):
+    """What builds the driver: the pinned cross compiler on this host, or Microsoft's kit in a Windows guest."""
+
+    ZIG = "zig"
+    WDK = "wdk"
+
+
 @app.command("build")
 def driver_build(
     arch: Annotated[Arch, typer.Option(help="guest architecture")] = Arch.X86_64,
+    toolchain: Annotated[
+        Toolchain, typer.Option(help="zig on this host; wdk in a Windows guest (the driver alone)")
+    ] = Toolchain.ZIG,
+    guest: Annotated[str | None, typer.Option(help="wdk: the guest to build in")] = None,
+    ewdk: Annotated[
+        Path | None, typer.Option(help="wdk: an EWDK's ISO for the guest's drive (default: on its disk)")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="wdk: folder for the driver")] = Path("wdk"),
     as_json: Annotated[bool, typer.Option("--json", help="print paths and hashes as JSON")] = False,
 ) -> None:
     """Build the test driver, its client and the reference HAL (or find them in the cache)."""
     from harness.driver.build import build_driver
+    from harness.runs.wdk import build_with_wdk
 
-    build = build_driver(arch, say=say)
-    files = {"driver": build.sys, "client": build.client, "reference_hal": build.hal}
+    if toolchain is Toolchain.WDK:
+        if guest is None:
+            raise UsageError("the WDK runs in a Windows guest", remedy="name one with --guest")
+        files = {"driver": build_with_wdk(guest, arch, out, ewdk=ewdk, say=say)}
+    else:
+        if guest is not None or ewdk is not None:
+            raise UsageError("--guest and --ewdk are for the WDK", remedy="add --toolchain wdk")
+        build = build_driver(arch, say=say)
+        files = {"driver": build.sys, "client": build.client, "reference_hal": build.hal}
     if as_json:
         print(
             json.dumps(

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from harness.commands import say
-from harness.config.models import Accel, Arch
-from harness.errors import UsageError
+from harness.config.models import Accel, Arch, GuestDefinition
+from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, UsageError
+from harness.imaging.windows_request import WindowsRequest
 
 #: Stands for the definition that fits the medium.
 ANY_WINDOWS = "windows"
@@ -40,6 +42,10 @@ def guest_build(
         typer.Option("--ems", help="Windows: the emergency console on COM2, instead of the client's lane"),
     ] = False,
     definition: Annotated[Path | None, typer.Option(help="a file instead of images/guests/NAME.yaml")] = None,
+    name_as: Annotated[
+        str | None,
+        typer.Option("--as", help="Windows: the guest's name in the store (default: the definition's)"),
+    ] = None,
     accel: Annotated[Accel, typer.Option(help="Windows: accelerator to install with")] = Accel.AUTO,
     runs_dir: Annotated[Path, typer.Option(help="Windows: where the build makes its folder of logs")] = Path(
         "runs"
@@ -71,8 +77,26 @@ def guest_build(
         raise UsageError(
             f"guest {guest.name!r} is made from its installation medium", remedy="give it with --iso PATH"
         )
-    from harness.imaging.windows_build import WindowsRequest, build_windows
+    _build_windows(
+        guest if name_as is None else guest.model_copy(update={"name": name_as}),
+        WindowsRequest(iso, sha256, edition, virtio_iso, openssh, product_key, ems),
+        accel,
+        runs_dir,
+    )
+
+
+def _build_windows(guest: GuestDefinition, request: WindowsRequest, accel: Accel, runs_dir: Path) -> None:
+    """Install, and check what was installed as `halpmc guest check` does. Its exit code is that of the check."""
+    from harness.imaging.check import exit_code, print_report
+    from harness.imaging.windows_build import build_windows
+    from harness.runs.check_guest import check_guest
 
     logs = runs_dir / f"{datetime.now():%Y%m%d-%H%M%S}-build-{guest.name}"
-    request = WindowsRequest(iso, sha256, edition, virtio_iso, openssh, product_key, ems)
-    print(build_windows(guest, request, logs, accel=accel, say=say).folder)
+    memory_mib = guest.windows.memory_mib if guest.windows else None
+    image = build_windows(guest, request, logs, accel=accel, say=say)
+    checked = logs / "check"
+    checked.mkdir()
+    report = check_guest(guest.name, checked, accel=accel, memory_mib=memory_mib, say=say)
+    print_report(report, Console(stderr=True))
+    print(image.folder)
+    raise typer.Exit(EXIT_INFRASTRUCTURE if exit_code(report) else EXIT_OK)

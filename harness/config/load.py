@@ -11,7 +11,7 @@ from harness.config.schema import PROBE_ONLY, MatrixFile, matrix_json_schema
 from harness.config.suggest import did_you_mean
 from harness.config.validate import validate
 from harness.errors import UsageError
-from harness.paths import image_sources
+from harness.paths import guest_store, image_sources
 
 __all__ = [
     "guest_names",
@@ -20,6 +20,7 @@ __all__ = [
     "load_guest_for",
     "load_matrix",
     "matrix_json_schema",
+    "stored_definition",
 ]
 
 
@@ -28,9 +29,16 @@ def guests_folder() -> Path:
     return image_sources() / "guests"
 
 
+def stored_definition(name: str) -> Path:
+    """Where the definition of a guest that was imported is."""
+    return guest_store() / name / f"{name}.yaml"
+
+
 def guest_names(folder: Path | None = None) -> tuple[str, ...]:
-    """Names of all guest definitions, sorted."""
-    return tuple(sorted(path.stem for path in (folder or guests_folder()).glob("*.yaml")))
+    """Names of all guest definitions, sorted: the project's, or those in `folder`, and of guests in the store."""
+    names = {path.stem for path in (folder or guests_folder()).glob("*.yaml")}
+    stored = () if folder else (path.name for path in guest_store().glob("[!.]*"))
+    return tuple(sorted(names.union(name for name in stored if stored_definition(name).is_file())))
 
 
 def load_guest(name: str, folder: Path | None = None) -> GuestDefinition:
@@ -38,7 +46,10 @@ def load_guest(name: str, folder: Path | None = None) -> GuestDefinition:
     known = guest_names(folder)
     if name not in known:
         raise UsageError(f"there is no guest {name!r}", remedy=did_you_mean(name, known, plural="guests"))
-    return load_guest_file((folder or guests_folder()) / f"{name}.yaml")
+    stored = stored_definition(name)  # what an image was made with counts before what is made next
+    return load_guest_file(
+        stored if folder is None and stored.is_file() else (folder or guests_folder()) / f"{name}.yaml"
+    )
 
 
 def load_guest_for(name: str, arch: Arch, folder: Path | None = None) -> GuestDefinition:

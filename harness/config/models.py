@@ -132,6 +132,13 @@ class GuestTimeouts(Model):
     client_s: Seconds = 60.0
 
 
+class CrashFiles(Model):
+    """What a guest keeps of a crash of its kernel: dump files or folders of them, and whether it has an event log."""
+
+    dumps: tuple[str, ...] = (r"C:\Windows\MEMORY.DMP", r"C:\Windows\Minidump")
+    event_log: bool = True
+
+
 class GuestDefinition(Model):
     """A guest as data (images/guests/NAME.yaml): what it is, which devices it wants, how to get in.
 
@@ -166,6 +173,7 @@ class GuestDefinition(Model):
     clock_can_be_set: bool = True
     drop_folder: str = r"C:\halpmc"
     service_group: str = "halpmc"
+    crash: CrashFiles = CrashFiles()
     timeouts: GuestTimeouts = GuestTimeouts()
     windows: WindowsSetup | None = None
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.caching import GIB
-from harness.config.load import load_guest
+from harness.config.load import guest_names
 from harness.doctor.finding import Finding, failed, ok, warn
 from harness.errors import HalpmcError, UsageError
 from harness.imaging.store import find_guest
-from harness.paths import cache_dir, image_sources
+from harness.paths import cache_dir
 
 BLOCK = 512  # of st_blocks, whatever the file system's own are (stat(2))
 
@@ -47,11 +47,11 @@ def check_cache() -> Iterator[Finding]:
 
 
 def check_guests() -> Iterator[Finding]:
-    """Each guest definition: whether its image is built, up to date and whole."""
-    for path in sorted((image_sources() / "guests").glob("*.yaml")):
-        check = f"guest.{path.stem}"
+    """Each guest definition: whether its image is built or imported, up to date and whole."""
+    for name in guest_names():
+        check = f"guest.{name}"
         try:
-            image = find_guest(load_guest(path.stem).name)
+            image = find_guest(name)
         except UsageError as error:
             yield warn(check, error.message, error.remedy)
         except HalpmcError as error:

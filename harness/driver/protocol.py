@@ -65,6 +65,7 @@ from harness.driver.system_messages import (
     ServiceState,
     ServiceStatus,
     ServiceType,
+    SystemState,
 )
 from harness.driver.wire import Empty, HexInt, Message, UInt16, UInt32
 
@@ -133,6 +134,7 @@ __all__ = [
     "ServiceState",
     "ServiceStatus",
     "ServiceType",
+    "SystemState",
     "UInt16",
     "UInt32",
     "json_schema",
@@ -187,6 +189,7 @@ class Answer(Message):
 REQUESTS: dict[str, tuple[type[Message], type[Message]]] = {
     "hello": (Empty, Hello),
     "facts": (Empty, Facts),
+    "system.state": (Empty, SystemState),
     "clock.set": (ClockSet, Empty),
     "service.create": (ServiceCreate, Empty),
     "service.start": (ServiceChange, ServiceState),

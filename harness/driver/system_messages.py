@@ -32,6 +32,25 @@ class Facts(Message):
     cpuid: tuple[CpuidLeaf, ...]
 
 
+class SystemState(Message):
+    """What decides whether a test driver can load; None where the system does not tell.
+
+    `code_integrity` and `isolated_user_mode` are the flags of NtQuerySystemInformation's classes 103 and 165,
+    `edition` GetProductInfo's number, `time` a FILETIME. `licence_minutes` is what is left of a licence; 0: no end.
+    """
+
+    administrator: UInt32 | None
+    edition: UInt32 | None
+    code_integrity: UInt32 | None
+    secure_boot: UInt32 | None
+    isolated_user_mode: UInt32 | None
+    time: HexInt
+    disk_free: HexInt
+    disk_total: HexInt
+    licence_status: UInt32 | None
+    licence_minutes: UInt32 | None
+
+
 class ClockSet(Message):
     """The time to set: 100 ns since 1601, UTC (a FILETIME)."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import paramiko
 from paramiko.pkey import UnknownKeyType
 
+from harness.config.models import GuestTimeouts
 from harness.deadlines import Deadline, wait_for
 from harness.errors import TransportError, UsageError
 from harness.guest.channel import POLL_S, blame, watch, words
@@ -79,6 +80,34 @@ def _greets(connection: socket.socket, deadline: Deadline, check: Check) -> bool
     return False
 
 
+def ask_host_key(port: int, check: Check, limits: GuestTimeouts) -> str:
+    """The public key that the SSH server at this port of the loopback interface shows: "ssh-ed25519 AAAA…".
+
+    Only for a port that leads to our own VM: nothing else says whether the key is right. Raises as `log_in`.
+    """
+    connection = await_banner("127.0.0.1", port, check, limits.banner_s)
+    link = paramiko.Transport(connection)
+    try:
+        link.set_log_channel(log_to(None, closing := ExitStack()))
+        with closing:
+            _exchange_keys(link, check, limits.login_s)
+            seen = link.get_remote_server_key()
+            return f"{seen.get_name()} {seen.get_base64()}"
+    finally:
+        close_link(link, connection)
+
+
+def _exchange_keys(link: paramiko.Transport, check: Check, limit_s: float) -> None:
+    link.banner_timeout = link.handshake_timeout = link.auth_timeout = link.channel_timeout = NEVER_S
+    options = link.get_security_options()
+    options.kex, options.ciphers, options.digests = KEX, CIPHERS, MACS
+    done = threading.Event()
+    link.start_client(event=done)
+    watch(done, Deadline("SSH key exchange", limit_s), check)
+    if not link.is_active():
+        blame(check, TransportError(f"SSH key exchange: {words(link.get_exception())}"))
+
+
 def log_in(
     link: paramiko.Transport,
     user: str,
@@ -93,16 +122,10 @@ def log_in(
     Returns the seconds of "kex" and "auth". Raises TransportError, DeadlineExceeded, and what `check` raises.
     """
     phases = Phases()
-    link.banner_timeout = link.handshake_timeout = link.auth_timeout = link.channel_timeout = NEVER_S
     options = link.get_security_options()
-    options.kex, options.ciphers, options.digests = KEX, CIPHERS, MACS
     options.key_types = RSA if pinned.get_name() == "ssh-rsa" else (pinned.get_name(),)
     with phases("kex"):
-        done = threading.Event()
-        link.start_client(event=done)
-        watch(done, Deadline("SSH key exchange", limit_s), check)
-        if not link.is_active():
-            blame(check, TransportError(f"SSH key exchange: {words(link.get_exception())}"))
+        _exchange_keys(link, check, limit_s)
     seen = link.get_remote_server_key()
     if seen != pinned:
         raise TransportError(

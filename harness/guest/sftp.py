@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
+import stat
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +16,17 @@ from paramiko import SFTPClient
 from harness.errors import UsageError
 
 Progress = Callable[[int, int], object]
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file in the guest: Windows path, size in bytes, time of its last change by the guest's clock."""
+
+    path: str
+    size: int
+    modified: datetime
+
+
 _WINDOWS_PATH = re.compile(r'[A-Za-z]:[\\/][^:*?"<>|\x00-\x1f]*')
 
 
@@ -49,6 +63,25 @@ def download(sftp: SFTPClient, remote: str, local: Path, progress: Progress) -> 
         part.replace(local)
     finally:
         part.unlink(missing_ok=True)
+
+
+def list_files(sftp: SFTPClient, place: str) -> list[RemoteFile]:
+    """The file of this path, or the files right below this folder; none where there is neither. Raises OSError."""
+    path = sftp_path(place)
+    try:
+        found = sftp.stat(path)
+        if stat.S_ISDIR(found.st_mode or 0):
+            below = place.rstrip("\\/") + "\\"
+            entries = [(below + entry.filename, entry) for entry in sftp.listdir_attr(path)]
+        else:
+            entries = [(place, found)]
+    except FileNotFoundError:
+        return []
+    return [
+        RemoteFile(name, entry.st_size or 0, datetime.fromtimestamp(entry.st_mtime or 0, UTC))
+        for name, entry in entries
+        if stat.S_ISREG(entry.st_mode or 0)
+    ]
 
 
 def _replace(sftp: SFTPClient, part: str, target: str) -> None:

@@ -146,6 +146,12 @@ class SshTransport:
             lambda client, progress: sftp.download(client, remote, local, progress),
         )
 
+    def files(self, place: str) -> list[sftp.RemoteFile]:
+        """The file of this path, or the files right below this folder; none where there is neither."""
+        found: list[sftp.RemoteFile] = []
+        self._transfer(f"listing {place}", lambda client, _: found.extend(sftp.list_files(client, place)))
+        return found
+
     def _transfer(self, name: str, work: Callable[[paramiko.SFTPClient, sftp.Progress], None]) -> None:
         client = self._sftp = self._sftp or self._step(Deadline("SFTP session", CHANNEL_S), self._open_sftp)
         deadline = Deadline(name, TRANSFER_S)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from harness.guest.sftp import RemoteFile
+
 #: Asks whether the VM is alive and well, and raises what is wrong with it. Called while anything is waited
 #: for.
 Check = Callable[[], None]
@@ -64,6 +66,9 @@ class Transport(Protocol):
 
     def get(self, remote: str, local: Path) -> None:
         """Copy a file out of the guest: whole or not at all."""
+
+    def files(self, place: str) -> list[RemoteFile]:
+        """The file of this path, or the files right below this folder; none where there is neither."""
 
     def close(self) -> None:
         """End the connection. Idempotent."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -45,7 +46,8 @@ ARCH_TOOLS = {
 #: The build tools of the kernel's modules, which are in no PATH. The series is that of the guest's kernel.
 KBUILD = Path("/usr/lib/linux-kbuild-6.1")
 
-HELPERS = ("winsh", "bugcheck")
+#: Programs of the guest, and the sources of each.
+HELPERS = {"winsh": ("winsh.c",), "bugcheck": ("bugcheck.c", "crash_dump.c")}
 #: No C run-time library and no start files: the helpers use kernel32 alone, which makes them start faster.
 HELPER_FLAGS = (
     *("-std=c17", "-Os", "-s"),
@@ -81,8 +83,10 @@ def _build(definition: GuestDefinition, recipe: Recipe, folder: Path, say: Say) 
     staged.mkdir(parents=True)
     result.mkdir()
     say(f"{title}: helper programs")
-    for helper in HELPERS:
-        _compile(recipe.folder / "src" / f"{helper}.c", staged / f"{helper}.exe", recipe.arch)
+    for helper, sources in HELPERS.items():
+        compile_helper(
+            [recipe.folder / "src" / name for name in sources], staged / f"{helper}.exe", recipe.arch
+        )
     make_key(folder / KEY, definition.name)
     shutil.copyfile(folder / f"{KEY}.pub", staged / "authorized_keys")
     shutil.copytree(recipe.folder, staged / "recipe")
@@ -112,10 +116,13 @@ def _build(definition: GuestDefinition, recipe: Recipe, folder: Path, say: Say) 
     shutil.rmtree(result)
 
 
-def _compile(source: Path, program: Path, arch: Arch) -> None:
-    """One helper program of the guest. zig leaves its Windows headers out with -nostdlib: they are named to it."""
+def compile_helper(sources: Sequence[Path], program: Path, arch: Arch) -> None:
+    """A small Windows program without a C library: `NAME.exe` starts at NAME_main, and has kernel32 alone.
+
+    zig leaves its Windows headers out with -nostdlib: they are named to it. Raises BuildError, DeadlineExceeded.
+    """
     headers = zig_package() / "lib" / "libc" / "include" / "any-windows-any"
-    entry = f"-Wl,-e,{source.stem}_main"
+    entry = f"-Wl,-e,{program.stem}_main"
     zig(
         [
             "cc",
@@ -127,10 +134,10 @@ def _compile(source: Path, program: Path, arch: Arch) -> None:
             entry,
             "-o",
             str(program),
-            str(source),
+            *map(str, sources),
             "-lkernel32",
         ],
-        Deadline(f"compiling {source.name}", HELPER_LIMIT_S),
+        Deadline(f"compiling {program.name}", HELPER_LIMIT_S),
     )
 
 

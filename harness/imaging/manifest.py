@@ -6,7 +6,7 @@ import hashlib
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from harness.config.models import Arch, GuestKind, Model
 from harness.errors import InfrastructureError
@@ -36,28 +36,39 @@ class InstalledWindows(Model):
     evaluation_ends: datetime | None = None
 
 
+class Source(Model):
+    """The disk that an image was converted from."""
+
+    file: str
+    format: str
+    bytes: int
+    sha256: str
+
+
 class Manifest(Model):
     """Identity and ingredients of a guest image.
 
     `packages` maps each Debian package in the image to its version; `tools` the same for the programs of the host that
     made it. `stage_seconds` tells how long each stage of the build took. `kernel_options` is the command line of a
-    kernel that lies beside the disk for QEMU to boot; None where the disk boots by itself.
+    kernel that lies beside the disk for QEMU to boot; None where the disk boots by itself. What is said of packages,
+    tools, recipe and stages is empty for an image that nobody built here; that has a `source`.
     """
 
     name: str
     kind: GuestKind
     os: str
     arch: Arch
-    wine_version: str | None
-    kernel: str
+    wine_version: str | None = None
+    kernel: str = ""
     kernel_options: str | None = None
-    packages: dict[str, str]
-    tools: dict[str, str]
-    recipe_hash: str
-    build_mode: str
+    packages: dict[str, str] = Field(default_factory=dict)
+    tools: dict[str, str] = Field(default_factory=dict)
+    recipe_hash: str = ""
+    build_mode: str = ""
     built_at: datetime
     built_by: str
-    stage_seconds: dict[str, float]
+    stage_seconds: dict[str, float] = Field(default_factory=dict)
+    source: Source | None = None
     disk_sha256: str
     disk_bytes: int
     disk_mtime_ns: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 from harness.caching import content_hash
 from harness.config.models import Arch, GuestDefinition
 from harness.errors import UsageError
-from harness.paths import cache_dir, image_sources
+from harness.paths import cache_dir, guest_store, image_sources
 
 KIND = "guests"
+EMBEDDED = "embedded"
+IMPORTED = "import"
 
 #: Debian's suite per architecture. The measured Wine of each is in it.
 SUITES = {Arch.X86_64: "bookworm", Arch.AARCH64: "trixie"}
@@ -35,14 +38,30 @@ class Recipe:
 def recipe_of(definition: GuestDefinition) -> Recipe:
     """The recipe that a guest is built by. Raises UsageError when there is none."""
     folder = image_sources() / definition.recipe
-    if definition.recipe != "embedded" or not folder.is_dir():
+    if definition.recipe != EMBEDDED or not folder.is_dir():
         raise UsageError(
             f"guest {definition.name!r} has the recipe {definition.recipe!r}, which does not exist",
-            remedy="use the recipe 'embedded'",
+            remedy=f"use the recipe {EMBEDDED!r}",
         )
     return Recipe(folder, SUITES[definition.arch], definition.arch)
 
 
 def image_folder(definition: GuestDefinition) -> Path:
-    """Where the image of this definition is, once it is built."""
-    return cache_dir() / KIND / f"{definition.name}-{recipe_of(definition).digest}"
+    """Where the image of this definition is, or would be.
+
+    An imported guest is in the store; one of our own recipe in the cache, under the recipe's hash; any other in the
+    cache under a hash that only its maker knows: the newest is taken.
+    """
+    if definition.recipe == IMPORTED:
+        return guest_store() / definition.name
+    home = cache_dir() / KIND
+    if definition.recipe == EMBEDDED:
+        return home / f"{definition.name}-{recipe_of(definition).digest}"
+    made = [path for path in home.glob(f"{definition.name}-*") if name_of(path) == definition.name]
+    return max(made, key=lambda path: path.stat().st_mtime_ns, default=home / definition.name)
+
+
+def name_of(folder: Path) -> str:
+    """The guest's name in the name of a folder that has a hash behind it; empty when it has none."""
+    named = re.fullmatch(r"(.+)-[0-9a-f]{16}", folder.name)
+    return named.group(1) if named else ""

@@ -9,7 +9,9 @@ from harness.config.load import load_guest
 from harness.config.models import GuestDefinition
 from harness.errors import InfrastructureError, UsageError
 from harness.imaging.manifest import Manifest, read_manifest, sha256_of
-from harness.imaging.recipe import image_folder
+from harness.imaging.recipe import EMBEDDED, IMPORTED, image_folder
+from harness.imaging.use import hold
+from harness.paths import guest_store
 from harness.vm.machine import DirectBoot
 
 DISK = "disk.qcow2"
@@ -22,7 +24,8 @@ VARIABLES = "variables.fd"
 
 @dataclass(frozen=True)
 class GuestImage:
-    """A built guest. `key` is the private key that logs in; `host_key` the text of the guest's public host key.
+    """A guest's image. `key` is the private key that logs in; `host_key` the text of the guest's public host key, empty
+    when an imported guest was never asked for it.
 
     `direct_boot` is what QEMU has to boot it with; None where the disk boots by itself. `variables` is what its UEFI
     firmware remembers of the installation (raw); None where the image came without.
@@ -39,17 +42,30 @@ class GuestImage:
 
 
 def find_guest(name: str) -> GuestImage:
-    """The built image of a guest definition.
+    """The image of a guest definition, ready to be used; it stays there as long as this process lives.
 
-    Raises UsageError when there is no such definition, or its image is not built or out of date; ConfigError;
-    InfrastructureError when the image's folder is damaged.
+    Raises UsageError when there is no such definition, or its image is not there, out of date, or was never checked;
+    ConfigError; InfrastructureError when the image's folder is damaged.
     """
+    image = find_image(name)
+    if not image.host_key:
+        raise UsageError(
+            f"guest {name!r} was imported, but never checked", remedy=f"run: halpmc guest check {name}"
+        )
+    return image
+
+
+def find_image(name: str) -> GuestImage:
+    """The same for an image that may not have been checked: its host key is empty then."""
     definition = load_guest(name)
     folder = image_folder(definition)
-    if not folder.is_dir():
-        older = any(folder.parent.glob(f"{name}-*"))
+    try:
+        hold(folder)
+    except FileNotFoundError:
+        older = definition.recipe == EMBEDDED and any(folder.parent.glob(f"{name}-*"))
         state = "is out of date: its recipe has changed" if older else "is not built"
-        raise UsageError(f"guest {name!r} {state}", remedy=f"run: halpmc guest build {name}")
+        how = "import the disk again" if definition.recipe == IMPORTED else f"run: halpmc guest build {name}"
+        raise UsageError(f"guest {name!r} {state}", remedy=how) from None
     return open_image(definition, folder)
 
 
@@ -63,14 +79,21 @@ def open_image(definition: GuestDefinition, folder: Path) -> GuestImage:
     boot = None
     if manifest.kernel_options is not None:
         boot = DirectBoot(kernel=folder / KERNEL, initrd=folder / INITRD, options=manifest.kernel_options)
-    for path in (disk, key, host_key, *((boot.kernel, boot.initrd) if boot else ())):
+    imported = manifest.source is not None  # its host key is learned when it is checked
+    for path in (
+        disk,
+        key,
+        *(() if imported else (host_key,)),
+        *((boot.kernel, boot.initrd) if boot else ()),
+    ):
         if not path.is_file():
             raise _damaged(folder, f"{path} is missing")
     status = disk.stat()
     if (status.st_size, status.st_mtime_ns) != (manifest.disk_bytes, manifest.disk_mtime_ns):
         raise _damaged(folder, f"{disk} was changed after it was built")
     variables = folder / VARIABLES if (folder / VARIABLES).is_file() else None
-    return GuestImage(definition, folder, disk, key, host_key.read_text().strip(), manifest, boot, variables)
+    public = host_key.read_text().strip() if host_key.is_file() else ""
+    return GuestImage(definition, folder, disk, key, public, manifest, boot, variables)
 
 
 def verify(image: GuestImage) -> None:
@@ -81,4 +104,5 @@ def verify(image: GuestImage) -> None:
 
 
 def _damaged(folder: Path, message: str) -> InfrastructureError:
-    return InfrastructureError(message, remedy=f"delete {folder} and build the guest again")
+    how = "import" if folder.parent == guest_store() else "build"
+    return InfrastructureError(message, remedy=f"delete {folder} and {how} the guest again")

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.caching import GIB, Say, cached, content_hash
+from harness.caching import GIB, Say, built_once
 from harness.config.models import Accel, Arch, GuestDefinition
 from harness.config.windows import WindowsSetup
 from harness.errors import BuildError, HalpmcError, UsageError
 from harness.guest.ssh import SshTransport
-from harness.guest.transport import Transport
 from harness.imaging.answer_medium import medium_hash, write_medium
 from harness.imaging.eltorito import without_prompt
 from harness.imaging.embedded import make_key
 from harness.imaging.machine import guest_machine
 from harness.imaging.optical import open_disc
-from harness.imaging.recipe import KIND
 from harness.imaging.store import DISK, HOST_KEY, KEY, VARIABLES, GuestImage, open_image
 from harness.imaging.windows_answer import AnswerOptions, answer_for, new_password, render, windows_of
-from harness.imaging.windows_image import create_disk, seal, write_manifest, write_secret
+from harness.imaging.windows_image import create_disk, seal, write_definition, write_manifest, write_secret
 from harness.imaging.windows_media import Medium, check_virtio, examine, openssh_kind
+from harness.imaging.windows_request import WindowsRequest
 from harness.imaging.windows_supervise import Installed, Supervisor
-from harness.paths import image_sources
+from harness.paths import guest_store
 from harness.probe.accelerator import choose_accelerator
 from harness.vm.evidence import collect
 from harness.vm.hyperv import hyperv_flags
@@ -41,21 +39,6 @@ FIRST_COMMAND_S = 120.0
 SEAL_S = 3600.0
 TOOL_S = 60.0
 
-Check = Callable[[Transport, GuestDefinition], None]
-
-
-@dataclass(frozen=True)
-class WindowsRequest:
-    """What the user gave. `edition` is a name or an index; None is the definition's."""
-
-    iso: Path
-    sha256: str | None = None
-    edition: str | None = None
-    virtio_iso: Path | None = None
-    openssh: Path | None = None
-    product_key: str | None = None
-    ems: bool = False
-
 
 def build_windows(
     definition: GuestDefinition,
@@ -63,19 +46,22 @@ def build_windows(
     logs: Path,
     *,
     accel: Accel = Accel.AUTO,
-    check: Check = lambda _transport, _definition: None,
     say: Say = lambda _: None,
 ) -> GuestImage:
-    """The image of a Windows guest, installed when the store has none of the same medium, edition and options.
+    """The image of a Windows guest, installed and put into the store.
 
     `logs` gets the serial log, the last screens, and after a failure the evidence; it is gone after an interrupt.
-    `check` looks at the guest before it is sealed, and raises for what must not be in the store. Nothing goes on from
-    a failed build: the next one starts anew.
+    Nothing goes on from a failed build: the next one starts anew.
 
     Raises UsageError (whatever the user can mend), ToolMissing, NoSpace, CacheBusy, DeadlineExceeded (the phase that
     took too long), GuestError (failed setup, restarts without end, a panic), and what QEMU and SSH raise.
     """
     windows = windows_of(definition)
+    if (guest_store() / definition.name).exists():
+        raise UsageError(
+            f"guest {definition.name!r} is in the store already",
+            remedy=f"halpmc guest rm {definition.name} removes it; --as NAME keeps both",
+        )
     if request.virtio_iso is not None:
         check_virtio(request.virtio_iso, windows)
         devices = {"disk_device": windows.virtio_disk_device, "net_device": windows.virtio_net_device}
@@ -109,15 +95,15 @@ def build_windows(
     say(
         f"installing {medium.edition.name} under {choice.accel}: about {windows.expected_s / 60:.0f} minutes with KVM"
     )
-    job = _Job(definition, windows, request, medium, options, choice.accel, online, logs, check, say)
-    digest = content_hash(
-        [image_sources() / "windows"],
-        [definition.model_dump_json(), medium.sha256, options.model_dump_json()],
-    )
+    job = _Job(definition, windows, request, medium, options, choice.accel, online, logs, say)
     logs.mkdir(parents=True, exist_ok=True)
     try:
-        folder = cached(
-            KIND, definition.name, digest, job.build, needs_bytes=windows.space_gib * GIB, say=say
+        folder = built_once(
+            guest_store() / definition.name,
+            f"guest {definition.name}",
+            job.build,
+            needs_bytes=windows.space_gib * GIB,
+            say=say,
         )
     except KeyboardInterrupt:
         shutil.rmtree(logs, ignore_errors=True)
@@ -140,7 +126,6 @@ class _Job:
     accel: Accel
     online: bool
     logs: Path
-    check: Check
     say: Say
 
     def build(self, folder: Path) -> None:
@@ -168,6 +153,7 @@ class _Job:
             virtio=self.request.virtio_iso,
             openssh=self.request.openssh,
         )
+        write_definition(folder, self.definition)
         shutil.copyfile(self.logs / SERIAL, folder / "build.log")
         shutil.rmtree(work)
 
@@ -269,7 +255,6 @@ class _Job:
                     remedy="see the guest's SSH server: its default shell must be cmd.exe or PowerShell",
                     evidence={"stdout": done.stdout, "stderr": done.stderr},
                 )
-            self.check(transport, self.definition)
 
 
 def _require_features(windows: WindowsSetup) -> None:

@@ -7,7 +7,10 @@ from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 
+import yaml
+
 from harness.caching import content_hash
+from harness.config.load import guests_folder, load_guest_file
 from harness.config.models import Accel, GuestDefinition
 from harness.deadlines import timeout_factor
 from harness.errors import BuildError, DeadlineExceeded
@@ -39,6 +42,17 @@ def write_secret(path: Path, text: str) -> None:
     """A file that its owner alone can read, from its first byte on."""
     path.touch(mode=0o600)
     path.write_text(text + "\n")
+
+
+def write_definition(folder: Path, definition: GuestDefinition) -> None:
+    """The guest's definition beside its image, where it is not the project's: other devices, another name or file."""
+    name = definition.name
+    if (guests_folder() / f"{name}.yaml").is_file() and load_guest_file(
+        guests_folder() / f"{name}.yaml"
+    ) == definition:
+        return
+    described = definition.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(described, sort_keys=False))
 
 
 def write_manifest(

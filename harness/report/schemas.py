@@ -12,6 +12,7 @@ from harness.config.schema import matrix_json_schema
 from harness.doctor.finding import Finding
 from harness.driver.protocol import json_schema as protocol_json_schema
 from harness.errors import UsageError
+from harness.imaging.check import CheckReport
 from harness.probe.models import ProbeAnswer
 from harness.report.summary import Summary
 from harness.runs.record import RECORD
@@ -25,6 +26,10 @@ _SCHEMAS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "doctor": (
         "Findings of halpmc doctor --json",
         partial(TypeAdapter(list[Finding]).json_schema, mode="serialization"),
+    ),
+    "guest-check": (
+        "Answer of halpmc guest check --json",
+        partial(CheckReport.model_json_schema, mode="serialization"),
     ),
     "matrix": ("A matrix file", matrix_json_schema),
     "protocol": ("The protocol between the harness and the client in the guest", protocol_json_schema),

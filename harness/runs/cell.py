@@ -44,12 +44,9 @@ from harness.runs.record import (
     worst_outcome,
 )
 from harness.runs.start import GuestStarter
-from harness.vm.evidence import collect
 from harness.vm.hyperv import hyperv_flags
 from harness.vm.vm import Vm
 
-#: Seconds for looking at a VM that went wrong, its memory dump included.
-EVIDENCE_S = 60.0
 EVIDENCE = "evidence"
 
 
@@ -156,10 +153,12 @@ class CellRun:
     def examine(self, test: str, error: BaseException) -> None:
         """Collect evidence of the running guest when `error`, which ended a test, is a fault and no judgement."""
         guest = self._current or self._shared
-        if guest is not None and isinstance(error, HalpmcError) and not isinstance(error, ContractViolation):
-            self._examine(guest.vm, test, error)
+        if guest is None or self._starter is None or isinstance(error, ContractViolation):
+            return
+        if isinstance(error, HalpmcError):
+            self._examine(self._starter, guest.vm, test, error)
 
-    def _examine(self, vm: Vm, test: str, error: HalpmcError) -> None:
+    def _examine(self, starter: GuestStarter, vm: Vm, test: str, error: HalpmcError) -> None:
         """Evidence goes to cells/<id>/evidence/<test>/; the error carries the one-line triage and that path.
 
         A second try does not write over what the first one left: its folder has a number.
@@ -168,8 +167,7 @@ class CellRun:
             return
         names = (file_name(test) + (f"-{number}" if number > 1 else "") for number in count(1))
         folder = next(path for name in names if not (path := self.folder / EVIDENCE / name).exists())
-        hung = isinstance(error, DeadlineExceeded)
-        evidence = collect(vm, folder, EVIDENCE_S, hung=hung)
+        evidence = starter.evidence(vm, folder, hung=isinstance(error, DeadlineExceeded))
         error.evidence["triage"] = evidence.triage
         error.evidence[EVIDENCE] = str(folder.relative_to(self.folder.parent.parent))
         self._triage[error.message] = evidence.triage
@@ -192,7 +190,7 @@ class CellRun:
             raise UsageError(f"cell {self.cell.id} has no guest, or its probe was not asked first")
         accel = self._choice.accel
         starter = GuestStarter(self.cell, self._definition, accel=accel, cpu_string=self.cpu_string(accel))
-        starter.on_fault = lambda vm, error: self._examine(vm, "start", error)
+        starter.on_fault = lambda vm, error: self._examine(starter, vm, "start", error)
         starter.write_script(self.folder)
         try:
             with self._phase("template"):

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.caching import Say
 from harness.config.load import load_guest
-from harness.config.models import Accel, Cell, GuestDefinition
+from harness.config.models import Accel, Cell, GuestDefinition, Start
 from harness.driver import protocol
 from harness.driver.deploy import START_REMEDIES, START_TIMEOUT_MS, client_path, verify
 from harness.driver.device import Device
 from harness.driver.image import check_driver_file
 from harness.driver.session import ClientSession
-from harness.errors import ClientError, DriverError, UsageError
+from harness.errors import ClientError, DriverError, GuestPanicked, UsageError
 from harness.guest.transport import ExecResult, Transport
 from harness.probe.accelerator import choose_accelerator
 from harness.runs.cell import guest_cpu_string
@@ -64,6 +64,7 @@ class OwnGuest:
         self.transport = transport
         self.session = session
         self.start = start
+        self.drivers: list[str] = []
 
     def run(self, command: str, *, timeout_s: float = EXEC_S) -> ExecResult:
         """Run a command line in the guest to its end."""
@@ -94,6 +95,7 @@ class OwnGuest:
             )
         digest = check_driver_file(file, self.definition.arch)
         path = rf"{self.definition.drop_folder}\{name}.sys"
+        self.drivers.append(f"{name}.sys")
         self.transport.put(file, path)
         verify(self.session, {path: digest})
         self._ask("create", name, lambda: self._create(name, path))
@@ -125,18 +127,27 @@ class OwnGuest:
 
 @contextmanager
 def own_guest(
-    name: str, folder: Path, *, accel: Accel = Accel.AUTO, say: Say = lambda _: None
+    name: str,
+    folder: Path,
+    *,
+    accel: Accel = Accel.AUTO,
+    media: Sequence[Path] = (),
+    say: Say = lambda _: None,
 ) -> Generator[OwnGuest, None, None]:
     """A guest for drivers of any kind; logs go into `folder`, and the VM is gone when the context ends.
 
+    `media` are ISO images for its optical drives; such a guest boots cold.
+
+    When the guest's kernel dies in it, evidence goes into `folder`, too, and the error tells its own dump.
     Raises UsageError when the guest is not built, and whatever booting raises.
     """
     # Without its lane the guest's saved state has no driver of ours in it.
     definition = load_guest(name).model_copy(update={"lane": None})
     choice = choose_accelerator(accel, definition.arch, definition.machine, say=say)
-    cell = Cell(id="own-driver", guest=name, arch=definition.arch, machine=definition.machine)
+    start = Start.COLD if media else Start.CLONE
+    cell = Cell(id="own-driver", guest=name, arch=definition.arch, machine=definition.machine, start=start)
     cpu_string = guest_cpu_string(cell, definition, choice.accel)
-    starter = GuestStarter(cell, definition, accel=choice.accel, cpu_string=cpu_string)
+    starter = GuestStarter(cell, definition, accel=choice.accel, cpu_string=cpu_string, media=media)
     say(f"starting guest {name} ({choice.accel}: {choice.reason})")
     starter.prepare(folder)
     with ExitStack() as stack:
@@ -150,4 +161,10 @@ def own_guest(
                 log=folder / "client.log",
             )
         )
-        yield OwnGuest(definition, vm, transport, session, starter.how)
+        guest = OwnGuest(definition, vm, transport, session, starter.how)
+        try:
+            yield guest
+        except GuestPanicked as error:
+            evidence = starter.evidence(vm, folder / "evidence", hung=False, ours=guest.drivers)
+            error.evidence["triage"] = evidence.triage
+            raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from harness.caching import cached, content_hash
@@ -17,8 +18,11 @@ from harness.guest.lane import LaneChannel
 from harness.guest.ssh import SshTransport
 from harness.imaging.machine import guest_machine
 from harness.imaging.store import GuestImage, find_guest, verify
+from harness.runs.aftermath import crashed, next_boot
 from harness.runs.guest import Guest
+from harness.vm.evidence import Evidence, collect
 from harness.vm.machine import Machine, run_script
+from harness.vm.media import INBOX_BUS, CdRom
 from harness.vm.phases import Phases
 from harness.vm.screens import ScreenRing
 from harness.vm.state import Mechanism
@@ -26,6 +30,9 @@ from harness.vm.template import Template, make_template, prune, template_digest
 from harness.vm.vm import Vm
 
 MIB = 1 << 20
+#: Seconds for looking at a VM that went wrong, its memory dump included.
+EVIDENCE_S = 60.0
+OURS = tuple(f"{service}.sys" for service in deploy.SERVICES)
 READY_S = 300.0
 LANE_S = 30.0
 #: What the cache may hold of templates when a new one is made; the ones used least recently go.
@@ -40,7 +47,15 @@ class GuestStarter:
     for. `incidents` are the failures on the way that another try followed.
     """
 
-    def __init__(self, cell: Cell, definition: GuestDefinition, *, accel: Accel, cpu_string: str) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        definition: GuestDefinition,
+        *,
+        accel: Accel,
+        cpu_string: str,
+        media: Sequence[Path] = (),
+    ) -> None:
         self.cell = cell
         self.definition = definition
         self.image = find_guest(definition.name)
@@ -61,6 +76,7 @@ class GuestStarter:
             variables=self.image.variables,
             direct_boot=self.image.direct_boot,
             serial_log=Path("serial.log"),
+            media=tuple(CdRom(path=path, bus=INBOX_BUS[definition.arch]) for path in media),
         )
 
     @property
@@ -239,6 +255,17 @@ class GuestStarter:
             timeouts=self.definition.timeouts,
             log_path=folder / "ssh.log",
         )
+
+    def evidence(self, vm: Vm, folder: Path, *, hung: bool, ours: Sequence[str] = OURS) -> Evidence:
+        """Collect what can be learned of a guest of this cell that went wrong, also what it kept of its own crash.
+
+        `ours` are the files of drivers to implicate or to clear.
+        """
+        found = collect(vm, folder, EVIDENCE_S, hung=hung)
+        if not crashed(vm):
+            return found
+        connect = partial(self.connect, vm, folder)
+        return next_boot(vm, self.definition, connect, self.image.manifest.built_at, folder, found, ours)
 
     @contextmanager
     def _deployed(self, transport: SshTransport, folder: Path) -> Generator[ClientSession, None, None]:

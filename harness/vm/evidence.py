@@ -94,6 +94,11 @@ def collect(
     return collector.result(hung)
 
 
+def write_index(folder: Path, evidence: Evidence) -> None:
+    """index.json of a folder of evidence."""
+    (folder / INDEX).write_text(json.dumps(evidence.model_dump(mode="json"), indent=2) + "\n")
+
+
 class _Collector:
     """The steps, and what they have found so far."""
 
@@ -156,7 +161,7 @@ class _Collector:
             budget_s=self._budget_s * timeout_factor(),
             seconds=round(self._budget.elapsed(), 3),
         )
-        (self._folder / INDEX).write_text(json.dumps(evidence.model_dump(mode="json"), indent=2) + "\n")
+        write_index(self._folder, evidence)
         return evidence
 
     def _try(self, step: str, action: Callable[[float], None], at_most: float = STEP_S) -> None:

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from harness.config.models import Model
+from harness.config.models import Arch, Model
 
 CONTROLLER = "cdusb"
+Bus = Literal["sata", "usb"]
+#: The bus of each architecture's machine that Windows reads optical media on without a driver being installed.
+INBOX_BUS: dict[Arch, Bus] = {Arch.X86_64: "sata", Arch.AARCH64: "usb"}
 
 
 class CdRom(Model):
@@ -19,7 +22,7 @@ class CdRom(Model):
 
     path: Path
     format: Literal["raw", "qcow2"] = "raw"
-    bus: Literal["sata", "usb"] = "sata"
+    bus: Bus = "sata"
 
 
 def drives(media: Sequence[CdRom], literal_paths: Sequence[str], boot_from: int) -> list[str]:

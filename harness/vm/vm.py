@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from harness.deadlines import Deadline, wait_for
 from harness.errors import HalpmcError, InfrastructureError, QemuError
 from harness.vm.faults import fault, stopped
 from harness.vm.machine import Machine, argv, qmp_control
@@ -25,6 +26,7 @@ E = TypeVar("E", bound=HalpmcError)
 
 START_S = 30.0
 QUIT_S = 3.0
+RESET_S = 10.0
 OVERLAY_DIR = "/var/tmp"  # noqa: S108 - nothing in it ever has a name; unlike /tmp it is no RAM disk
 TERM_S = 2.0
 LAST_EVENTS = 12
@@ -198,6 +200,25 @@ class Vm:
         event = self.qmp.wait_event("SHUTDOWN", "GUEST_PANICKED", timeout_s=timeout_s)
         if event.name != "SHUTDOWN":
             self.check()
+
+    def reboot(self, timeout_s: float = RESET_S) -> None:
+        """Reset the machine, whatever state it is in: it boots from its disk as that is now.
+
+        What was wrong with it before is forgotten; from now on the guest may reset itself. Raises QemuError,
+        DeadlineExceeded.
+        """
+        self.machine = self.machine.model_copy(update={"on_reboot": "reset"})
+        self.execute("set-action", reboot="reset", timeout_s=timeout_s)
+        before = self.qmp.events
+        self.execute("system_reset", timeout_s=timeout_s)
+
+        def was_reset(_: Deadline) -> bool | None:
+            news = (event for event in self.qmp.events if event not in before)
+            return True if any(event.name == "RESET" for event in news) else None
+
+        wait_for("the machine's reset", timeout_s, was_reset)  # which comes after the command's answer
+        self._fault = None
+        self.execute("cont", timeout_s=timeout_s)
 
     # -- watching ----------------------------------------------------------------------------------
 

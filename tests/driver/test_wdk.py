@@ -106,8 +106,9 @@ def test_the_kits_are_one_version(wdk: Path) -> None:
     assert {"Microsoft.Windows.WDK.x64", "Microsoft.Windows.WDK.arm64"} <= set(versions)
 
 
-def test_build_cmd_has_the_line_ends_of_windows(wdk: Path) -> None:
-    data = (wdk / "build.cmd").read_bytes()
+@pytest.mark.parametrize("name", ["build.cmd", "build-with-ewdk.cmd"])
+def test_scripts_have_the_line_ends_of_windows(name: str, wdk: Path) -> None:
+    data = (wdk / name).read_bytes()
     assert data.count(b"\r\n") == data.count(b"\n") > 5
 
 

@@ -3,7 +3,8 @@
  * A driver that has nothing to do with counters: the example of docs/your-own-driver.md. Its device \\.\echo answers one request,
  * CTL_CODE(0x8000, 0x800, METHOD_BUFFERED, FILE_READ_DATA), with the bytes that came.
  *
- * FAIL makes DriverEntry fail; NO_UNLOAD leaves the unload routine out; MISSING imports a routine that no kernel has.
+ * FAIL makes DriverEntry fail; NO_UNLOAD leaves the unload routine out; MISSING imports a routine that no kernel has;
+ * CRASH writes where no memory is.
  */
 #include "nt.h"
 
@@ -60,6 +61,9 @@ NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT driver, PUNICODE_STRING registry_path)
 	(void)registry_path;
 #ifdef FAIL
 	return STATUS_DEVICE_CONFIGURATION_ERROR;
+#endif
+#ifdef CRASH
+	*(volatile int *)(ULONG_PTR)driver->Size = 1; /* an address, but nobody's */
 #endif
 #ifdef MISSING
 	KeDoWhatNoKernelDoes();

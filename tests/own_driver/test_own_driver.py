@@ -110,11 +110,30 @@ def test_a_driver_that_cannot_be_unloaded(tmp_path: Path) -> None:
     shutil.rmtree(logs)
 
 
-def test_a_crash_is_told_from_a_driver_that_does_not_start(tmp_path: Path) -> None:
-    """Wine loads a driver with a missing import, and crashes when it calls it; Windows would refuse to load it."""
-    done = deploy(str(build_echo(tmp_path, "MISSING")))
+@pytest.mark.parametrize(
+    ("defect", "sentence"),
+    [
+        ("CRASH", r"echo\.sys is implicated: parameter 2, the code at fault, is echo\.sys\+0x[0-9a-f]+"),
+        (
+            "MISSING",
+            r"no module of ours is implicated: parameter 2, the code at fault, is \w+\.dll\+0x[0-9a-f]+",
+        ),
+    ],
+    ids=["implicated", "cleared"],
+)
+def test_a_crash_is_told_from_a_driver_that_does_not_start(
+    defect: str, sentence: str, tmp_path: Path
+) -> None:
+    """The guest boots again, and its own dump names the code that crashed.
+
+    Wine loads a driver with a missing import, and crashes when it calls it; Windows would refuse to load it.
+    """
+    done = deploy(str(build_echo(tmp_path, defect)))
     assert done.returncode == 3
     assert "the guest's kernel panicked" in done.stderr
+    assert re.search(r"its own dump: .* KMODE_EXCEPTION_NOT_HANDLED .*: " + sentence, done.stderr), (
+        done.stderr
+    )
     (logs,) = re.findall(r"^  logs: (.*)$", done.stderr, re.MULTILINE)
     shutil.rmtree(logs)
 

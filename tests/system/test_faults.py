@@ -117,6 +117,13 @@ def test_every_fault_of_the_suite_has_its_row(ended: Ended) -> None:
     assert set(ended.records) == set(ROWS)
 
 
+def test_a_guest_that_crashed_was_booted_again(ended: Ended) -> None:
+    """To fetch what it kept of the crash: Linux's own panic leaves no dump, and the index says so."""
+    evidence = ended.folder / "cells" / "faults" / "evidence" / "test_the_guests_kernel_panics"
+    notes = {note["step"]: note["why"] for note in json.loads((evidence / "index.json").read_text())["notes"]}
+    assert notes[r"C:\windows\Minidump"].startswith("nothing newer than ")
+
+
 def test_nothing_is_left_and_the_run_is_red(ended: Ended) -> None:
     assert ended.left == []
     assert ended.status == 1

@@ -187,6 +187,23 @@ def test_a_guest_that_may_reboot(tmp_path: Path, overlays: Path) -> None:
         vm.check()
 
 
+@pytest.mark.parametrize("code", [PANIC, RESET, POWER_OFF])
+def test_a_machine_that_ended_boots_again(code: bytes, tmp_path: Path, overlays: Path) -> None:
+    """From its own disk, and into the same end: which counts anew, but for a reset, which is allowed from then on."""
+    described = machine(tmp_path, code, panic_device="pvpanic")
+    with Vm(described, tmp_path, overlay_dir=overlays) as vm:
+        first = failure(vm)
+        before = vm.qmp.events
+        vm.reboot()
+        if code == RESET:
+            wait_for("another boot", 20, lambda _: [e for e in vm.qmp.events if e not in before][1:] or None)
+            vm.check()
+        else:
+            assert failure(vm).message == first.message
+        news = [event for event in vm.qmp.events if event not in before]
+        assert news[0].name == "RESET"
+
+
 def test_a_killed_qemu_is_noticed_at_once(tmp_path: Path) -> None:
     with Vm(machine(tmp_path), tmp_path) as vm:
         start = time.monotonic()

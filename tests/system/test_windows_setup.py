@@ -13,13 +13,16 @@ from typing import Any
 import pytest
 import yaml
 
+from harness.config.load import load_guest
 from harness.config.models import Accel, Firmware, GuestDefinition
 from harness.errors import DeadlineExceeded
+from harness.imaging.check import exit_code, read_report
 from harness.imaging.machine import guest_machine
-from harness.imaging.manifest import read_manifest
-from harness.imaging.windows_build import PASSWORD, WindowsRequest, build_windows
+from harness.imaging.manifest import read_manifest as manifest_of
+from harness.imaging.windows_build import PASSWORD, build_windows
 from harness.imaging.windows_phases import WORDS
-from harness.paths import CACHE_VARIABLE, cache_dir
+from harness.imaging.windows_request import WindowsRequest
+from harness.paths import GUESTS_VARIABLE
 from harness.vm.machine import Machine
 from tests.standin.definitions import standin
 from tests.standin.setup_medium import EDITION, SetupMedia, setup_media
@@ -42,41 +45,43 @@ def definition(**limits: float) -> GuestDefinition:
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of its own, with the accelerator's proof from the real one."""
-    real, own = cache_dir(), tmp_path / "cache"
-    own.mkdir()
-    if (real / "probe").is_dir():
-        (own / "probe").symlink_to(real / "probe")
-    monkeypatch.setenv(CACHE_VARIABLE, str(own))
-    return own
+    folder = tmp_path / "store"
+    monkeypatch.setenv(GUESTS_VARIABLE, str(folder))
+    return folder
 
 
 def test_from_a_medium_to_an_image_in_one_command(media: SetupMedia, store: Path, tmp_path: Path) -> None:
-    """Power-on, boot image without a prompt, answer file, TPM, drivers, four restarts, SSH, sealed and opened again."""
+    """Power-on, boot image without a prompt, answer file, TPM, drivers, four restarts, SSH; sealed, booted, checked."""
     file = tmp_path / "standin-uefi.yaml"
-    file.write_text(yaml.safe_dump(definition().model_dump(mode="json", by_alias=True, exclude_none=True)))
+    described = definition().model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    file.write_text(yaml.safe_dump(described))
     command = [*HALPMC, "guest", "build", "windows", "--definition", str(file), "--accel", "tcg"]
     command += ["--iso", str(media.windows), "--virtio-iso", str(media.virtio), "--edition", "2"]
-    done = subprocess.run(
-        [*command, "--runs-dir", str(tmp_path / "runs")],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    command += ["--runs-dir", str(tmp_path / "runs"), "--as", "installed"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    told = done.stderr
+    print(told)
     folder = Path(done.stdout.strip())
+    assert folder == store / "installed", done.stdout + told
+    report = read_report(folder)
+    assert report is not None and done.returncode == exit_code(report)
+    assert report.kind == manifest_of(folder).kind == "wine", "what was installed is no Windows"
+    assert report.image_sha256 == manifest_of(folder).disk_sha256
+    met = {one.name for one in report.requirements if one.status == "ok"}
+    assert {"SSH", "shell"} <= met
     told = done.stderr
     assert "its SHA-256" in told and "wants a key" not in told
     for number in (1, 2, 3, 4):
         assert f"restart {number}" in told
-    manifest = read_manifest(folder)
+    manifest = manifest_of(folder)
     windows = manifest.windows
     assert windows is not None
     assert (windows.edition, windows.reboots, windows.phases_without_mark) == (EDITION, 4, ())
     assert windows.disk_device == windows.net_device.replace("net", "blk") == "virtio-blk-pci"
     assert set(manifest.stage_seconds) == set(PHASES)
-    assert manifest.kind == "wine", "what was installed is no Windows"
+    assert load_guest("installed").disk_device == "virtio-blk-pci", (
+        "the image does not say which devices it wants"
+    )
     secret = folder / PASSWORD
     assert secret.stat().st_mode & 0o777 == 0o600
     texts = (folder / "manifest.json").read_text() + (folder / "build.log").read_text() + told

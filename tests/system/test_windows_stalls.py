@@ -22,8 +22,10 @@ from harness.config.models import Accel, GuestDefinition
 from harness.config.windows import Phase
 from harness.deadlines import wait_for
 from harness.errors import DeadlineExceeded, GuestError, HalpmcError, InfrastructureError, NoSpace, UsageError
-from harness.imaging.windows_build import WindowsRequest, build_windows
+from harness.imaging.windows_build import build_windows
 from harness.imaging.windows_phases import WORDS
+from harness.imaging.windows_request import WindowsRequest
+from harness.paths import GUESTS_VARIABLE
 from tests.standin.boot_sector import HALT, RESET, fill_disk, make_medium, marks
 from tests.standin.definitions import standin
 
@@ -39,11 +41,11 @@ BEGUN: dict[Phase, tuple[str, ...]] = {
 
 
 class Build:
-    """One build of a stand-in, in a cache of its own."""
+    """One build of a stand-in, in a store of its own."""
 
-    def __init__(self, folder: Path, cache: Path) -> None:
+    def __init__(self, folder: Path, store: Path) -> None:
         self.logs = folder / "logs"
-        self.cache = cache
+        self.store = store
         self.said: list[str] = []
 
     def run(self, medium: Path, definition: GuestDefinition) -> None:
@@ -61,15 +63,15 @@ class Build:
         """No process, and nothing in the store."""
         children = psutil.Process().children(recursive=True)
         assert not [child for child in children if "qemu" in child.name() or "swtpm" in child.name()]
-        kept = [path for path in (self.cache / "guests").glob("*") if not path.name.endswith(".lock")]
+        kept = [path for path in self.store.glob("*") if not path.name.endswith(".lock")]
         assert kept == []
 
 
 @pytest.fixture
 def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
-    cache = tmp_path / "cache"
-    monkeypatch.setenv("HALPMC_CACHE", str(cache))
-    return Build(tmp_path, cache)
+    store = tmp_path / "store"
+    monkeypatch.setenv(GUESTS_VARIABLE, str(store))
+    return Build(tmp_path, store)
 
 
 @pytest.mark.parametrize("phase", BEGUN)
@@ -112,7 +114,7 @@ def test_a_guest_that_is_ready_without_a_host_key_is_no_guest(build: Build, tmp_
 def test_a_host_disk_that_runs_full_is_found_at_once(build: Build, tmp_path: Path) -> None:
     say = marks("winpe", "copy")
     medium = make_medium(tmp_path, say + fill_disk(len(say)))
-    with small_disk(build.cache):
+    with small_disk(build.store):
         error = build.fails(medium, standin(limits=dict.fromkeys(BEGUN, 60.0)), InfrastructureError)
     assert "disk is full" in error.message
 
@@ -153,7 +155,8 @@ def test_an_interrupt_leaves_nothing(build: Build, tmp_path: Path) -> None:
         import signal
         from pathlib import Path
         from harness.config.models import Accel
-        from harness.imaging.windows_build import WindowsRequest, build_windows
+        from harness.imaging.windows_build import build_windows
+from harness.imaging.windows_request import WindowsRequest
         from tests.standin.definitions import standin
         definition = standin(limits=dict.fromkeys({list(BEGUN)}, 600.0))
         build_windows(definition, WindowsRequest(iso=Path({str(medium)!r})), Path({str(build.logs)!r}),

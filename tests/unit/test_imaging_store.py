@@ -151,3 +151,14 @@ def test_a_kernel_beside_the_disk_belongs_to_the_image(definition: GuestDefiniti
 
 def test_each_architecture_is_an_image_of_its_own(definition: GuestDefinition) -> None:
     assert recipe_of(definition).digest != recipe_of(load_guest_for("embedded", Arch.AARCH64)).digest
+
+
+def test_of_what_only_its_maker_can_name_the_newest_is_taken(definition: GuestDefinition) -> None:
+    other = definition.model_copy(update={"recipe": "windows"})
+    home = image_folder(definition).parent
+    names = ["embedded-0000000000000002", "embedded-0000000000000001", "embedded-arm64-0000000000000003"]
+    for number, name in enumerate(names):
+        (home / name).mkdir(parents=True)
+        os.utime(home / name, ns=(number, number))
+    assert image_folder(other) == home / names[1]
+    assert not image_folder(other.model_copy(update={"name": "nobody"})).exists()
