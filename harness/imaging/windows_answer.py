@@ -62,6 +62,7 @@ class Answer(Model):
     openssh_file: str = ""
     ssh_port: int = 22
     ems: bool = False
+    group_size: int | None = None
     mark_port: str = "COM1"
     lane_port: str | None = None
     lane_service: str = LANE_SERVICE
@@ -147,6 +148,7 @@ def answer_for(definition: GuestDefinition, options: AnswerOptions, password: st
         openssh_file=options.openssh_file,
         ssh_port=definition.ssh.port,
         ems=options.ems,
+        group_size=definition.group_size,
         lane_port=port,
         lane_command=f"{client_path(definition)} serve --port {port}",
         drop_folder=definition.drop_folder,

@@ -68,7 +68,7 @@ def test_from_a_medium_to_an_image_in_one_command(media: SetupMedia, store: Path
     assert report.kind == manifest_of(folder).kind == "wine", "what was installed is no Windows"
     assert report.image_sha256 == manifest_of(folder).disk_sha256
     met = {one.name for one in report.requirements if one.status == "ok"}
-    assert {"SSH", "shell"} <= met
+    assert {"ssh", "administrator", "system", "disk"} <= met
     told = done.stderr
     assert "its SHA-256" in told and "wants a key" not in told
     for number in (1, 2, 3, 4):

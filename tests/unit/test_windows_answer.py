@@ -44,6 +44,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "Secure Boot": {"firmware": Firmware.SECURE_BOOT},
     "no TPM": {"tpm": False},
     "TPM": {"tpm": True},
+    "processor groups of 2": {"group_size": 2},
 }
 ALL_OPTIONS = [*OPTIONS, *VARIANTS]
 
