@@ -19,7 +19,6 @@ from jinja2 import UndefinedError
 from pydantic import ValidationError
 
 from harness.config import load
-from harness.config.load import guest_names
 from harness.config.models import Arch, Firmware, GuestDefinition
 from harness.errors import UsageError
 from harness.imaging.windows_answer import Answer, AnswerOptions, answer_for, new_password, render
@@ -27,8 +26,17 @@ from harness.paths import image_sources
 
 GOLDEN = Path(__file__).parent / "golden" / "windows"
 PASSWORD = "aA1-GoldenGoldenGolden"  # noqa: S105 - of no image
-load_guest = cache(load.load_guest)
-WINDOWS = tuple(name for name in guest_names() if load_guest(name).windows is not None)
+
+
+@cache
+def load_guest(name: str) -> GuestDefinition:
+    """The project's definition, whatever is in this machine's store."""
+    return load.load_guest(name, load.guests_folder())
+
+
+WINDOWS = tuple(
+    name for name in load.guest_names(load.guests_folder()) if load_guest(name).windows is not None
+)
 NS = "{urn:schemas-microsoft-com:unattend}"
 KEY = "AAAAA-BBBBB-CCCCC-DDDDD-EEEEE"
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.config.load import guest_names, load_guest
+from harness.config.load import guest_names, guests_folder, load_guest
 from harness.config.models import Arch
 from harness.errors import UsageError
 from harness.imaging.answer_medium import medium_hash, write_medium
@@ -18,6 +18,8 @@ from harness.imaging.wim import Edition, choose, editions
 from harness.imaging.windows_media import check_virtio, detect, examine, known_media, openssh_kind
 from tests.windows_media import NO_PROMPT, PROMPT, make_boot_disc, make_udf_disc, make_wim, run
 
+#: The project's definitions, whatever is in this machine's store.
+PROJECTS = [load_guest(name, guests_folder()) for name in guest_names(guests_folder())]
 NAMES = ("Stand-in SERVERSTANDARDCORE", "Stand-in SERVERSTANDARD")
 
 
@@ -214,7 +216,7 @@ def test_the_definition_that_a_medium_is_for(
     names: tuple[str, ...], facts: dict[str, int | bool], guest: str, tmp_path: Path
 ) -> None:
     disc = windows_disc(tmp_path, names, **facts)
-    assert detect(disc, map(load_guest, guest_names())).name == guest
+    assert detect(disc, PROJECTS).name == guest
 
 
 @pytest.mark.parametrize(
@@ -224,7 +226,7 @@ def test_the_definition_that_a_medium_is_for(
 def test_a_medium_that_fits_none_or_several(name: str, build: int, words: str, tmp_path: Path) -> None:
     disc = windows_disc(tmp_path, (name,), build=build, server=False)
     with pytest.raises(UsageError, match=words) as caught:
-        detect(disc, map(load_guest, guest_names()))
+        detect(disc, PROJECTS)
     assert name in str(caught.value)
 
 
@@ -272,7 +274,7 @@ def test_a_medium_for_another_guest_is_refused(guest: str, words: str, tmp_path:
 def test_the_table_of_known_media() -> None:
     media = known_media()
     assert len({medium.sha256 for medium in media}) == len(media)
-    assert {medium.guest for medium in media} <= set(guest_names())
+    assert {medium.guest for medium in media} <= {guest.name for guest in PROJECTS}
 
 
 def test_what_openssh_comes_as_is_told_by_its_content(tmp_path: Path) -> None:
