@@ -34,13 +34,13 @@ PHASES = ("boot", "winpe", "copy", "specialize", "oobe", "logon", "ready")
 
 @pytest.fixture(scope="module")
 def media() -> SetupMedia:
-    return setup_media(restarts=1)
+    return setup_media()
 
 
-def definition(**limits: float) -> GuestDefinition:
+def definition(*, tpm: bool = True, **limits: float) -> GuestDefinition:
     seconds = dict.fromkeys(PHASES, PHASE_S) | limits
-    made = standin("standin-uefi", firmware=Firmware.UEFI, limits=seconds, reboots=4, spare_reboots=0)
-    return made.model_copy(update={"tpm": True})
+    made = standin("standin-uefi", firmware=Firmware.UEFI, limits=seconds, reboots=3, spare_reboots=0)
+    return made.model_copy(update={"tpm": tpm})
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_from_a_medium_to_an_image_in_one_command(media: SetupMedia, store: Path, tmp_path: Path) -> None:
-    """Power-on, boot image without a prompt, answer file, TPM, drivers, four restarts, SSH; sealed, booted, checked."""
+    """Power-on, boot image without a prompt, answer file, TPM, drivers, three restarts, SSH; sealed, booted, checked."""
     file = tmp_path / "standin-uefi.yaml"
     described = definition().model_dump(mode="json", by_alias=True, exclude_defaults=True)
     file.write_text(yaml.safe_dump(described))
@@ -71,12 +71,12 @@ def test_from_a_medium_to_an_image_in_one_command(media: SetupMedia, store: Path
     assert {"ssh", "administrator", "system", "disk"} <= met
     told = done.stderr
     assert "its SHA-256" in told and "wants a key" not in told
-    for number in (1, 2, 3, 4):
+    for number in (1, 2, 3):
         assert f"restart {number}" in told
     manifest = manifest_of(folder)
     windows = manifest.windows
     assert windows is not None
-    assert (windows.edition, windows.reboots, windows.phases_without_mark) == (EDITION, 4, ())
+    assert (windows.edition, windows.reboots, windows.phases_without_mark) == (EDITION, 3, ())
     assert windows.disk_device == windows.net_device.replace("net", "blk") == "virtio-blk-pci"
     assert set(manifest.stage_seconds) == set(PHASES)
     assert load_guest("installed").disk_device == "virtio-blk-pci", (
@@ -119,7 +119,7 @@ def test_a_medium_that_wants_a_key_gets_it(
     media: SetupMedia, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its answer file is read then, which is as far as this medium goes: it brings no system to install."""
-    definition_ = definition(copy=6.0)
+    definition_ = definition(tpm=False, copy=6.0)
     error, told = failing_build(
         media.prompting, definition_, tmp_path / "logs", monkeypatch, lose_answer=False
     )
@@ -132,7 +132,7 @@ def test_a_medium_that_wants_a_key_gets_it(
 def test_without_its_answer_medium_setup_asks_and_the_build_ends(
     media: SetupMedia, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    definition_ = definition(boot=25.0)
+    definition_ = definition(tpm=False, boot=20.0)
     error, _ = failing_build(media.windows, definition_, tmp_path / "logs", monkeypatch, lose_answer=True)
     assert WORDS["boot"] in error.message
     assert "halpmc-setup" not in (tmp_path / "logs" / "serial.log").read_text(errors="replace")
