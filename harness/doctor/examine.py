@@ -14,6 +14,7 @@ from harness.doctor.programs import check_qemu, check_tools
 from harness.doctor.space import check_disks, check_memory
 from harness.doctor.store import check_cache, check_guests
 from harness.doctor.vpmu import check_vpmu
+from harness.doctor.windows import check_windows_parts
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, HalpmcError
 from harness.host.kernel import read_kernel
 from harness.host.ledger import ledger_folder, living
@@ -44,6 +45,7 @@ def examine(runs_dir: Path, *, say: Say, root: Path = ROOT) -> list[Finding]:
     check("memory", lambda: check_memory(read_resources(root), promised))
     check("disk", lambda: check_disks(runs_dir))
     check("cache", check_cache)
+    check("windows", check_windows_parts)
     check("guest", check_guests)
     return found
 

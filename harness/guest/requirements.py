@@ -67,8 +67,8 @@ class CrashControl(Model):
 class GuestState(Model):
     """What was asked of a guest; None where it does not tell. `clock_off_s` is its clock less the host's.
 
-    `bitlocker` is the exit code of manage-bde -status -protectionaserrorlevel for the system's disk: 0 protected, 1
-    not. `test_signing_set`: whether the boot entry mentions it; `verified_drivers`: Driver Verifier's list.
+    `bitlocker` is what manage-bde says of the system's disk: 0 protected, 1 not, 2 that it cannot say.
+    `test_signing_set`: whether the boot entry mentions it; `verified_drivers`: Driver Verifier's list.
     """
 
     wine: str | None

@@ -68,7 +68,7 @@ def import_guest(
         raise UsageError(
             f"there is a guest {name!r} already", remedy=f"take another name, or: halpmc guest rm {name}"
         )
-    for file in (key, *([variables] if variables else [])):
+    for file in (disk, key, *([variables] if variables else [])):
         if not file.is_file():
             raise UsageError(f"{file} is no file")
     base = _base(definition)

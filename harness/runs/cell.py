@@ -360,9 +360,9 @@ def file_name(test: str) -> str:
 
 
 def guest_cpu_string(cell: Cell, definition: GuestDefinition | None, accel: Accel) -> str:
-    """A cell's -cpu string with the flags that its guest needs under TCG, and its enlightenments."""
+    """A cell's -cpu string with the flags that its guest needs under TCG, or its enlightenments: KVM alone has them."""
     flags = definition.tcg_cpu_flags if definition and accel is Accel.TCG else ()
-    hyperv = hyperv_flags(definition.enlightenments) if definition else ()
+    hyperv = hyperv_flags(definition.enlightenments) if definition and accel is Accel.KVM else ()
     model, *rest = cell.cpu_string.split(",")
     return ",".join([model, *flags, *rest, *hyperv])
 

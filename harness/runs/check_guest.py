@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -31,8 +32,14 @@ from harness.vm.vm import Vm
 MEMORY_MIB = {GuestKind.WINDOWS: 4096, GuestKind.WINE: 512}
 TOOL_S = 60.0
 EVIDENCE_S = 60.0
-#: An exit code that no shell gives by itself.
-EXIT_PROOF = 77
+#: An exit code that no shell gives by itself, and a word that no shell says. Quoted for cmd.exe and PowerShell alike.
+EXIT_PROOF, SAID = 77, "halpmc"
+SHELL_PROOF = f'cmd /c "echo {SAID}& exit {EXIT_PROOF}"'
+#: 0 protected, 1 not (Microsoft's documentation of manage-bde status), 2 any other, as when there is no such tool.
+BITLOCKER = (
+    'cmd /c "manage-bde -status C: -protectionaserrorlevel >nul 2>nul '
+    '& if errorlevel 2 (echo bde=2) else if errorlevel 1 (echo bde=1) else echo bde=0"'
+)
 CONTROL = r"HKLM\SYSTEM\CurrentControlSet\Control"
 SERVICING = r"HKLM\SOFTWARE\Microsoft\Windows\CurrentVersion"
 #: Win32 errors: there is no such key or value; a value of a type that the client does not read.
@@ -147,15 +154,22 @@ def _keep(image: GuestImage, report: CheckReport, host_key: str) -> None:
 
 
 def _shell(transport: Transport) -> Requirement:
-    """Whether exit codes come through the SSH server's shell, whichever that is."""
-    done = transport.exec(f"cmd /c exit {EXIT_PROOF}", timeout_s=TOOL_S)
+    """Whether the SSH server's shell runs programs, and whether their exit codes come through."""
+    done = transport.exec(SHELL_PROOF, timeout_s=TOOL_S)
+    if SAID not in done.stdout:
+        return Requirement(
+            name="ssh",
+            status=Status.FAIL,
+            detail=f"the SSH server's shell does not run `{SHELL_PROOF}`: {done.stderr.strip()[:200]}",
+            remedy=r"let HKLM\SOFTWARE\OpenSSH DefaultShell be cmd.exe",
+        )
     if done.exit_code == EXIT_PROOF:
         return Requirement(name="ssh", status=Status.OK, detail="SSH answers, and its shell runs programs")
-    return Requirement(
+    return Requirement(  # PowerShell makes 1 of every failure
         name="ssh",
-        status=Status.FAIL,
-        detail=f"`cmd /c exit {EXIT_PROOF}` ends with {done.exit_code}: {done.stderr.strip()[:200]}",
-        remedy=r"let HKLM\SOFTWARE\OpenSSH DefaultShell be cmd.exe or powershell.exe",
+        status=Status.WARN,
+        detail=f"the SSH server's shell makes {done.exit_code} of exit code {EXIT_PROOF}, as PowerShell does",
+        remedy=r"remove DefaultShell below HKLM\SOFTWARE\OpenSSH: cmd.exe tells whole exit codes",
     )
 
 
@@ -166,7 +180,6 @@ def ask_state(session: ClientSession, transport: Transport) -> GuestState:
     system = session.call("system.state", protocol.SystemState)
     answered = time.time()
     told = (system.time - EPOCH_100NS) / 1e7
-    windows = facts.wine is None
     crash = rf"{CONTROL}\CrashControl"
     memory_management = rf"{CONTROL}\Session Manager\Memory Management"
     verified = _read(session, memory_management, "VerifyDrivers")
@@ -186,8 +199,8 @@ def ask_state(session: ClientSession, transport: Transport) -> GuestState:
         clock_off_s=round(told - min(max(told, asked), answered), 3),
         disk_free=system.disk_free,
         disk_total=system.disk_total,
-        bitlocker=_bitlocker(transport) if windows else None,
-        test_signing_set=_test_signing_set(transport) if windows else None,
+        bitlocker=_bitlocker(transport),
+        test_signing_set=_test_signing_set(transport),
         crash=CrashControl(
             dump=_number(session, crash, "CrashDumpEnabled"),
             nmi=_number(session, crash, "NMICrashDump"),
@@ -198,9 +211,10 @@ def ask_state(session: ClientSession, transport: Transport) -> GuestState:
     )
 
 
-def _bitlocker(transport: Transport) -> int:
-    """The tool's exit code tells: 0 protected, 1 not (Microsoft's documentation of manage-bde status)."""
-    return transport.exec("manage-bde -status C: -protectionaserrorlevel", timeout_s=TOOL_S).exit_code
+def _bitlocker(transport: Transport) -> int | None:
+    """The tool's exit code, from our own words: a PowerShell between would not tell it."""
+    found = re.search(r"bde=(\d)", transport.exec(BITLOCKER, timeout_s=TOOL_S).stdout)
+    return int(found.group(1)) if found else None
 
 
 def _test_signing_set(transport: Transport) -> bool | None:

@@ -64,6 +64,7 @@ def test_from_a_disk_to_a_cell(
     (system,) = [one["detail"] for one in report["requirements"] if one["name"] == "system"]
     assert system.startswith("Wine 8.0")
     assert "not Windows" in system
+    assert report["state"]["bitlocker"] == 2, "its cmd.exe has run the line that asks, and found no such tool"
     assert report["image_sha256"] == added["manifest"]["disk_sha256"]
     shown = halpmc("show", name)
     assert (shown["entry"]["state"], shown["check"]) == ("ready", report)

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from harness.config.models import Arch, Enlightenments, Firmware, GuestDefinition
+from harness.config.load import load_guest
+from harness.config.models import Accel, Arch, Cell, Enlightenments, Firmware, GuestDefinition
+from harness.doctor.windows import check_windows_parts
 from harness.errors import InfrastructureError, ToolMissing
+from harness.runs.cell import guest_cpu_string
 from harness.vm.firmware import find_uefi
-from harness.vm.hyperv import hyperv_flags
+from harness.vm.hyperv import hyperv_flags, offered
 
 
 def describe(folder: Path, name: str, **changes: Any) -> None:
@@ -108,3 +111,24 @@ def test_what_aarch64_has_not_is_refused(wish: dict[str, object]) -> None:
     assert GuestDefinition.model_validate(guest | wish | {"arch": "x86_64"})
     with pytest.raises(ValidationError, match="x86_64 alone"):
         GuestDefinition.model_validate(guest | wish | {"arch": "aarch64"})
+
+
+def test_the_doctor_tells_what_a_host_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert [finding.status for finding in check_windows_parts()] == ["ok"] * 5
+    monkeypatch.setattr(find_uefi, "__defaults__", ([tmp_path],))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("harness.host.tools.SYSTEM_FOLDERS", ())
+    missing = list(check_windows_parts())
+    assert [finding.status for finding in missing] == ["warn"] * 5
+    assert all("install the package" in finding.remedy for finding in missing)
+
+
+def test_enlightenments_are_asked_of_kvm_alone() -> None:
+    """QEMU 7.2 does not start under TCG with all of them."""
+    guest = load_guest("embedded").model_copy(update={"enlightenments": Enlightenments.BASIC})
+    cell = Cell(id="x", cpu="host", pmu=True)
+    kvm, tcg = (guest_cpu_string(cell, guest, accel) for accel in (Accel.KVM, Accel.TCG))
+    assert kvm.startswith("host,pmu=on,hv-relaxed=on,")
+    assert offered(guest.enlightenments, Accel.TCG) == "none: basic needs KVM"
+    assert offered(guest.enlightenments, Accel.KVM) == "basic"
+    assert tcg == "host,smap=off,rdrand=on,pmu=on"

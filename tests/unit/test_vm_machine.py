@@ -104,6 +104,8 @@ def test_secure_boot_is_guarded_by_smm() -> None:
     assert "driver=cfi.pflash01,property=secure,value=on" in arguments
     plain = argv(machine(uefi=uefi.model_copy(update={"smm": False})), qmp_control(7))
     assert not any("secure" in argument or "smm" in argument for argument in plain)
+    (variables,) = (split_option(a) for a in plain if a.startswith("if=pflash,unit=1"))
+    assert variables["snapshot"] == "on", "by hand, too, nothing is written to the host's own file"
 
 
 def test_media_lie_behind_the_disk_unless_they_shall_boot_once() -> None:
