@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from harness.config.base import Generation, Model
 
@@ -23,6 +23,8 @@ class PhaseLimits(Model):
     the first logon. `logon`: our own setup. `ready`: the restart after it, until the guest says that it is ready. The
     sum is what other projects give a whole installation: two hours.
     """
+
+    model_config = ConfigDict(serialize_by_alias=True)
 
     boot: Seconds = 300.0
     winpe: Seconds = 600.0

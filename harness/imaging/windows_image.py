@@ -51,7 +51,7 @@ def write_definition(folder: Path, definition: GuestDefinition) -> None:
         guests_folder() / f"{name}.yaml"
     ) == definition:
         return
-    described = definition.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    described = definition.model_dump(mode="json", exclude_defaults=True)
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(described, sort_keys=False))
 
 

@@ -53,7 +53,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_from_a_medium_to_an_image_in_one_command(media: SetupMedia, store: Path, tmp_path: Path) -> None:
     """Boot image without a prompt, answer file, TPM, drivers, three restarts, SSH; sealed, booted again, checked."""
     file = tmp_path / "standin-uefi.yaml"
-    described = definition().model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    described = definition().model_dump(mode="json", exclude_defaults=True)
     file.write_text(yaml.safe_dump(described))
     command = [*HALPMC, "guest", "build", "windows", "--definition", str(file), "--accel", "tcg"]
     command += ["--iso", str(media.windows), "--virtio-iso", str(media.virtio), "--edition", "2"]

@@ -77,7 +77,7 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
 @pytest.mark.parametrize("phase", BEGUN)
 def test_a_stall_names_its_phase_and_leaves_evidence(phase: Phase, build: Build, tmp_path: Path) -> None:
     medium = make_medium(tmp_path, marks(*BEGUN[phase]) + HALT)
-    limits = {**standin().windows.limits.model_dump(by_alias=True), phase: 1.0}  # type: ignore[union-attr]
+    limits = {**standin().windows.limits.model_dump(), phase: 1.0}  # type: ignore[union-attr]
     error = build.fails(medium, standin(limits=limits), DeadlineExceeded)
     assert WORDS[phase] in error.message
     assert "last screen" in error.message and "0 restarts" in error.message
