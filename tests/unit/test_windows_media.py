@@ -41,7 +41,7 @@ def bootable(wim: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path, content in (
         ("sources/install.wim", wim.read_bytes()),
         (PROMPT, b"prompt" * 500),
-        (NO_PROMPT, b"noprompt" * 1000),
+        (NO_PROMPT, b"noprompt" + bytes(8000)),
         ("boot/etfsboot.com", b"\xf4" * 2048),
     ):
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
