@@ -42,6 +42,7 @@ def standin(name: str = "standin", *, firmware: Firmware = Firmware.BIOS, **wind
             "machine": "q35",
             "firmware": firmware,
             "devices": ["VGA"],
+            "clock_can_be_set": False,
             "tcg_cpu_flags": ["smap=off", "rdrand=on"],
             "windows": section | windows,
         }
