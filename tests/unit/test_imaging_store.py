@@ -155,7 +155,5 @@ def test_each_architecture_is_an_image_of_its_own(definition: GuestDefinition) -
 
 
 def test_what_the_checkout_alone_cannot_build_is_in_the_store(definition: GuestDefinition) -> None:
-    for recipe in ("windows", "import"):
-        assert (
-            image_folder(definition.model_copy(update={"recipe": recipe})) == guest_store() / definition.name
-        )
+    for kind in ("windows", "import"):
+        assert image_folder(definition.model_copy(update={"recipe": kind})) == guest_store() / definition.name
