@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from harness import __version__
-from harness.commands import bench, driver, guest_store, say
+from harness.commands import baseline, bench, driver, guest_store, say
 from harness.commands.guest_build import guest_build
 from harness.config.models import Accel, Arch
 from harness.dumps.command import dump
@@ -38,6 +38,7 @@ guest_store.add_commands(guest_app)
 app.add_typer(guest_app, name="guest")
 app.add_typer(driver.app, name="driver")
 app.add_typer(bench.app, name="bench")
+app.add_typer(baseline.app, name="baseline")
 app.command()(dump)
 
 EXIT_INTERRUPTED = 130
@@ -51,9 +52,22 @@ def run(
     ] = "auto",
     cell: Annotated[list[str] | None, typer.Option(help="run only this cell (repeatable)")] = None,
     runs_dir: Annotated[Path, typer.Option(help="where the run makes its folder")] = Path("runs"),
+    sequences: Annotated[
+        int | None, typer.Option(min=1, help="random sequences of calls in each cell (default: 100)")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="what they are drawn from (default: the same in each run)")
+    ] = None,
+    baselines: Annotated[
+        Path | None, typer.Option(help="folder of the baselines (default: the project's)")
+    ] = None,
+    strict_baseline: Annotated[
+        bool, typer.Option("--strict-baseline", help="an observation that changed fails the run")
+    ] = False,
 ) -> None:
     """Run every cell of a matrix and write the compatibility report."""
     from harness.config.load import load_matrix
+    from harness.report.baselines import check_baselines, default_baselines, record_comparison
     from harness.report.summary import summarize
     from harness.report.terminal import LiveProgress, print_summary
     from harness.report.write import write_reports
@@ -63,8 +77,13 @@ def run(
     from harness.runs.prepare import prepare
 
     slots = parse_slots(jobs)
+    for name, number in (("HALPMC_SEQUENCES", sequences), ("HALPMC_SEED", seed)):
+        if number is not None:
+            os.environ[name] = str(number)  # for the cells' processes
     loaded = load_matrix(matrix)
     cells = select_cells(loaded, cell or [])
+    baselines = baselines or default_baselines()
+    check_baselines(baselines)
     prepare(cells, say=say)
     console = Console()
     folder = create_run_folder(runs_dir, loaded.name)
@@ -74,6 +93,7 @@ def run(
             execute(loaded, cells, folder, slots=slots, progress=progress, say=say)
     except KeyboardInterrupt:
         interrupted = True  # the cells have been stopped; what there is gets its report
+    record_comparison(folder, baselines, strict=strict_baseline)
     end_run(folder, summarize(folder).exit_code)
     summary = write_reports(folder)
     print_summary(summary, folder, console)
@@ -111,13 +131,20 @@ def replay(
         list[str] | None,
         typer.Option(help="only the tests with this in their name, as pytest's -k (repeatable)"),
     ] = None,
+    sequence: Annotated[
+        str | None, typer.Option(help="only this sequence of calls, once, as a failure of MODEL-1 names it")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="with --sequence: print the calls as JSON")] = False,
     runs_dir: Annotated[Path, typer.Option(help="where the run makes its folder")] = Path("runs"),
 ) -> None:
     """Run a cell again from the folder that it left behind: same configuration, same kind of start."""
+    from harness.commands.sequence import replay_sequence
     from harness.runs.replay import replay_matrix
     from harness.runs.suite import suite_command
 
-    replay_matrix(cell_dir)  # its mistakes in one line, before pytest starts
+    matrix = replay_matrix(cell_dir)  # its mistakes in one line, before pytest starts
+    if sequence is not None:
+        raise typer.Exit(replay_sequence(matrix.cells[0], sequence, as_json=as_json))
     command = suite_command(
         f"--halpmc-replay={cell_dir.absolute()}", f"--halpmc-runs-dir={runs_dir.absolute()}"
     )

@@ -141,3 +141,7 @@ class ContractViolation(HalpmcError, AssertionError):
 
     exit_code = EXIT_VIOLATION
     branch = "contract"
+
+
+class NeverReturned(ContractViolation):
+    """A routine of the contract did not return within its deadline, in a guest whose client still answers."""

@@ -26,11 +26,20 @@ if TYPE_CHECKING:
     from harness.report.summary import Summary
     from harness.runs.cell import CellRun
     from harness.runs.guest import Guest
+    from harness.runs.plan import SearchPlan
     from harness.runs.session import RunSession
 
+#: Settings: what stands for their value in the help, and what they are.
 OPTIONS = {
-    "matrix": "matrix file whose cells the tests run in",
-    "runs_dir": "folder in which a run makes its own folder (default: runs)",
+    "matrix": ("PATH", "matrix file whose cells the tests run in"),
+    "runs_dir": ("PATH", "folder in which a run makes its own folder (default: runs)"),
+    "sequences": ("N", "random sequences of calls in each cell (default: 100)"),
+    "baselines": (
+        "PATH",
+        "folder of the baselines that observations are compared with (default: the project's)",
+    ),
+    "strict_baseline": ("1", "1: an observation that is not as in its baseline fails the run"),
+    "seed": ("N", "what they are drawn from (default: a number of the cell's own, the same in each run)"),
 }
 PLUGIN_NAME = "halpmc-run"
 
@@ -38,11 +47,11 @@ PLUGIN_NAME = "halpmc-run"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """One group; every option has an environment variable and an ini twin (command line > environment > ini)."""
     group = parser.getgroup("halpmc", "hardware performance counters in Windows VMs")
-    for name, text in OPTIONS.items():
+    for name, (value, text) in OPTIONS.items():
         variable = f"HALPMC_{name.upper()}"
         group.addoption(
             f"--halpmc-{name.replace('_', '-')}",
-            metavar="PATH",
+            metavar=value,
             dest=f"halpmc_{name}",
             help=f"{text} [environment: {variable}, ini: halpmc_{name}]",
         )
@@ -81,6 +90,26 @@ def _setting(config: pytest.Config, name: str) -> tuple[str | None, str]:
     return None, "default"
 
 
+def _search_plan(config: pytest.Config, cell_id: str) -> SearchPlan:
+    from harness.runs.plan import SearchPlan
+
+    return SearchPlan.of(cell_id, _setting(config, "sequences")[0], _setting(config, "seed")[0])
+
+
+def _strict(config: pytest.Config) -> bool:
+    value = _setting(config, "strict_baseline")[0] or "0"
+    if value not in ("0", "1"):
+        raise UsageError(f"strict_baseline is {value!r}", remedy="use 1, or 0")
+    return value == "1"
+
+
+def _baselines(config: pytest.Config) -> Path:
+    from harness.report.baselines import default_baselines
+
+    chosen = _setting(config, "baselines")[0]
+    return Path(chosen) if chosen else default_baselines()
+
+
 @dataclass
 class CellPlugin:
     """What the plugin knows in this pytest session; registered only when there is a matrix."""
@@ -114,6 +143,7 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError("--halpmc-cell and --halpmc-run-dir need --halpmc-matrix")
         return
     from harness.config.load import load_matrix
+    from harness.report.baselines import check_baselines
     from harness.runs.plan import select_cells
     from harness.runs.replay import replay_matrix
 
@@ -122,6 +152,9 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         matrix = replay_matrix(Path(replayed)) if replayed else load_matrix(Path(str(matrix_path)))
         cells = select_cells(matrix, config.getoption("halpmc_cell"))
+        _search_plan(config, "")
+        check_baselines(_baselines(config))
+        _strict(config)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
     plugin = CellPlugin(
@@ -161,8 +194,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run cell by cell in the order of their ids; every clause named by a marker must be in the catalogue."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run cell by cell in the order of their ids; every clause named by a marker must be in the catalogue.
+
+    Tests of clauses that are in no part of the suite that their cell runs are left out: the plan has none of them.
+    """
     items.sort(key=_cell_id)
     named = [(item, name) for item in items for mark in item.iter_markers("clause") for name in mark.args]
     if named:
@@ -173,6 +209,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 clause(name)
             except UsageError as error:
                 raise pytest.UsageError(f"{item.nodeid}: {error}") from None
+    outside = {item for item, _ in named if not _in_suite(item)}
+    if outside:
+        items[:] = [item for item in items if item not in outside]
+        config.hook.pytest_deselected(items=list(outside))
+
+
+def _in_suite(item: pytest.Item) -> bool:
+    """Whether a test judges a clause that its cell's suite has; tests outside cells are nobody's business here."""
+    from harness.contract.clauses import suite_for
+
+    cell = _cell(item)
+    names = {name for mark in item.iter_markers("clause") for name in mark.args}
+    return cell is None or not names.isdisjoint(suite_for(cell))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -188,12 +237,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def _cell_id(item: pytest.Item) -> str:
     """The id of the cell that a test runs in; empty, hence first, for tests outside cells."""
-    cell = (
-        item.callspec.params.get("cell")
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-        else None
-    )
-    return getattr(cell, "id", "")
+    return getattr(_cell(item), "id", "")
+
+
+def _cell(item: pytest.Item) -> Cell | None:
+    """The cell of the matrix that a test runs in."""
+    if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
+        return None
+    cell: Cell | None = item.callspec.params.get("cell")  # type: ignore[assignment]
+    return cell if hasattr(cell, "suite") else None
 
 
 def pytest_runtestloop(session: pytest.Session) -> None:
@@ -236,10 +288,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     plugin.session.close()
     if plugin.session.leading:
+        from harness.report.baselines import record_comparison
         from harness.report.summary import summarize
         from harness.report.write import write_reports
         from harness.runs.execute import end_run
 
+        strict = _strict(session.config)
+        record_comparison(plugin.session.folder, _baselines(session.config), strict=strict)
         end_run(plugin.session.folder, summarize(plugin.session.folder).exit_code)
         plugin.summary = write_reports(plugin.session.folder)
         if session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
@@ -302,6 +357,12 @@ def fresh_guest(
     """A guest for this test alone, always: for what may leave it broken."""
     with cell_run.fresh_guest(_test_name(request.node)) as running:
         yield running
+
+
+@pytest.fixture
+def search_plan(cell: Cell, pytestconfig: pytest.Config) -> SearchPlan:
+    """How many random sequences of calls this cell gets, and their seed."""
+    return _search_plan(pytestconfig, cell.id)
 
 
 def _test_name(item: pytest.Item) -> str:

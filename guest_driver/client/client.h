@@ -42,12 +42,22 @@ struct client {
 	bool ended;       /* `exit` was asked for */
 };
 
+/* What a step of a sequence made, for the steps behind it. 0: no device; `handle` says nothing unless `has_handle`. */
+struct made {
+	uint32_t device;
+	bool has_handle;
+	uint64_t handle;
+};
+
 /* One request being answered. The first failure wins, and getters then answer zeros: check failed() before acting. */
 struct exchange {
 	struct client *client;
 	struct json args;
 	struct json_writer out; /* members of the result */
 	struct failure failure;
+	struct made made;
+	const struct made *earlier; /* the steps in front of this one; NULL outside a sequence */
+	uint32_t steps;		    /* so many */
 };
 
 /* exchange.c */
@@ -61,6 +71,9 @@ uint32_t arg_u32(struct exchange *exchange, const char *name);
 uint32_t arg_u32_or(struct exchange *exchange, const char *name, uint32_t otherwise);
 uint64_t arg_hex(struct exchange *exchange, const char *name);
 uint64_t arg_hex_or(struct exchange *exchange, const char *name, uint64_t otherwise);
+/* The arguments `device` and `handle`: a number, or in a sequence {"step": n}, what its step n (from 0) made. */
+uint32_t arg_device_number(struct exchange *exchange);
+uint64_t arg_handle(struct exchange *exchange);
 bool arg_bool_or(struct exchange *exchange, const char *name, bool otherwise);
 bool arg_is(struct exchange *exchange, const char *name, const char *word);
 /* Text as UTF-16; `room` units with the end. */
@@ -70,6 +83,8 @@ void put_wide(struct exchange *exchange, const char *name, const wchar_t *text);
 /* device.c: the driver, by its I/O control codes. 0, or the Win32 error of the transport. */
 uint32_t device_open(const wchar_t *name, HANDLE *device);
 uint32_t device_ask(HANDLE device, uint32_t code, const void *in, uint32_t in_bytes, void *out, uint32_t out_bytes, uint32_t *written);
+/* patience.c: a call of a routine, given up with ERROR_TIMEOUT when it does not return; 0 ms: waited for, however long it takes. */
+uint32_t device_call(HANDLE device, uint32_t code, const void *in, uint32_t in_bytes, uint32_t timeout_ms, struct pmctest_call *call);
 /* The plain (NULL, 0, NULL) request. */
 uint32_t device_allocate(HANDLE device, struct pmctest_call *call);
 uint32_t device_free(HANDLE device, uint64_t handle, struct pmctest_call *call);
@@ -97,7 +112,11 @@ operation op_count, op_count_all, op_guard;                                     
 operation op_allocate, op_leak;                                                                /* ops_allocate.c */
 operation op_ioctl_raw;                                                                        /* ops_raw.c */
 operation op_holder_start, op_holder_kill, op_holder_free;                                     /* ops_holder.c */
+operation op_sequence;                                                                         /* ops_sequence.c */
 
+/* serve.c: one operation with its arguments, {"op": …, "args": …}. */
+void run_operation(struct exchange *exchange, struct json request);
+void put_error(struct json_writer *out, const struct failure *failure); /* the member `error` */
 /* serve.c: the whole conversation, over pipes or a serial port. Exit code of the process. */
 int serve(HANDLE from, HANDLE to, bool port);
 /* port.c */

@@ -47,7 +47,7 @@ uint32_t device_free(HANDLE device, uint64_t handle, struct pmctest_call *call)
 
 HANDLE arg_device(struct exchange *exchange)
 {
-	uint32_t number = arg_u32(exchange, "device");
+	uint32_t number = arg_device_number(exchange);
 
 	if (!failed(exchange) && (number == 0 || number > MAX_DEVICES || exchange->client->devices[number - 1] == NULL))
 		fail_protocol(exchange, "device is not open");

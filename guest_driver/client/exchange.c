@@ -70,6 +70,43 @@ uint64_t arg_hex(struct exchange *exchange, const char *name)
 	return arg_hex_or(exchange, name, 0);
 }
 
+/* The step that a reference {"step": n} names; NULL, with a failure, when there is none. */
+static const struct made *arg_step(struct exchange *exchange, struct json reference, const char *name)
+{
+	struct json value;
+	uint32_t step = 0;
+
+	if (!json_member(reference, "step", &value) || !json_u32(value, &step) || step >= exchange->steps) {
+		fail_protocol(exchange, name);
+		return NULL;
+	}
+	return &exchange->earlier[step];
+}
+
+uint32_t arg_device_number(struct exchange *exchange)
+{
+	const struct made *made;
+	struct json value;
+
+	if (!arg_given(exchange, "device", &value) || !json_is_object(value))
+		return arg_u32(exchange, "device");
+	made = arg_step(exchange, value, "device: step");
+	return made != NULL ? made->device : 0;
+}
+
+uint64_t arg_handle(struct exchange *exchange)
+{
+	const struct made *made;
+	struct json value;
+
+	if (!arg_given(exchange, "handle", &value) || !json_is_object(value))
+		return arg_hex(exchange, "handle");
+	made = arg_step(exchange, value, "handle: step");
+	if (made != NULL && !made->has_handle)
+		fail_protocol(exchange, "the step gave no handle");
+	return made != NULL ? made->handle : 0;
+}
+
 bool arg_bool_or(struct exchange *exchange, const char *name, bool otherwise)
 {
 	struct json value;

@@ -118,7 +118,7 @@ void op_allocate(struct exchange *exchange)
 	HANDLE device = arg_device(exchange);
 	struct json list, value;
 	struct pmctest_call call;
-	uint32_t error;
+	uint32_t timeout_ms = arg_u32_or(exchange, "timeout_ms", 0), error;
 
 	*args = (struct pmctest_allocate){
 		.cpu = arg_u32_or(exchange, "cpu", PMCTEST_ANY_CPU),
@@ -128,6 +128,8 @@ void op_allocate(struct exchange *exchange)
 		args->flags |= PMCTEST_KEEP;
 	if (arg_at_dispatch(exchange))
 		args->flags |= PMCTEST_DISPATCH;
+	if (arg_bool_or(exchange, "null_cell", false))
+		args->flags |= PMCTEST_NULL_CELL;
 	if (arg_given(exchange, "affinity", &list)) {
 		args->flags |= PMCTEST_WITH_AFFINITY;
 		args->affinity_items = read_affinities(exchange, list, affinities);
@@ -143,9 +145,13 @@ void op_allocate(struct exchange *exchange)
 	}
 	if (failed(exchange))
 		return;
-	error = device_ask(device, PMCTEST_ALLOCATE, args, (uint32_t)((uint8_t *)(items + args->resource_items) - (uint8_t *)args), &call,
-			   sizeof call, NULL);
+	error = device_call(device, PMCTEST_ALLOCATE, args, (uint32_t)((uint8_t *)(items + args->resource_items) - (uint8_t *)args),
+			    timeout_ms, &call);
 	put_call(&exchange->out, &call, error);
+	if (error == 0) {
+		exchange->made.has_handle = true;
+		exchange->made.handle = call.handle;
+	}
 }
 
 void op_leak(struct exchange *exchange)

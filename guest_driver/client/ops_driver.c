@@ -26,6 +26,7 @@ void op_device_open(struct exchange *exchange)
 		return;
 	}
 	exchange->client->devices[number] = device;
+	exchange->made.device = number + 1;
 	json_put_u32(&exchange->out, "device", number + 1);
 }
 
@@ -35,7 +36,7 @@ void op_device_close(struct exchange *exchange)
 
 	if (device == NULL)
 		return;
-	exchange->client->devices[arg_u32(exchange, "device") - 1] = NULL;
+	exchange->client->devices[arg_device_number(exchange) - 1] = NULL;
 	if (!CloseHandle(device))
 		fail_win32(exchange, "CloseHandle");
 }
@@ -138,17 +139,21 @@ void op_free(struct exchange *exchange)
 {
 	HANDLE device = arg_device(exchange);
 	const struct pmctest_free args = {
-		.handle = arg_hex(exchange, "handle"),
+		.handle = arg_handle(exchange),
 		.cpu = arg_u32_or(exchange, "cpu", PMCTEST_ANY_CPU),
 		.flags = (arg_bool_or(exchange, "worker", false) ? PMCTEST_FREE_WORKER : 0) |
-			 (arg_at_dispatch(exchange) ? PMCTEST_FREE_DISPATCH : 0),
+			 (arg_at_dispatch(exchange) ? PMCTEST_FREE_DISPATCH : 0) |
+			 (arg_bool_or(exchange, "any", false) ? PMCTEST_FREE_ANY : 0) |
+			 (arg_bool_or(exchange, "pool", false) ? PMCTEST_FREE_POOL : 0),
 	};
+	struct pmctest_free *request = (void *)exchange->client->scratch; /* outlives this function, as a request that hangs does */
 	struct pmctest_call call;
-	uint32_t error;
+	uint32_t timeout_ms = arg_u32_or(exchange, "timeout_ms", 0), error;
 
 	if (failed(exchange))
 		return;
-	error = device_ask(device, PMCTEST_FREE, &args, sizeof args, &call, sizeof call, NULL);
+	*request = args;
+	error = device_call(device, PMCTEST_FREE, request, sizeof *request, timeout_ms, &call);
 	put_call(&exchange->out, &call, error);
 }
 

@@ -5,10 +5,14 @@
 
 void op_hal_configure(struct exchange *exchange)
 {
-	uint32_t shared = arg_u32(exchange, "shared"), refuse = arg_u32(exchange, "refuse"), defect = arg_u32(exchange, "defect");
+	uint32_t shared = arg_u32(exchange, "shared"), refuse = arg_u32(exchange, "refuse");
+	char defect[REFERENCE_DEFECT_ROOM] = "";
 	struct reference_settings *page;
+	struct json value;
 	HANDLE section;
 
+	if (!arg_given(exchange, "defect", &value) || !json_string(value, defect, sizeof defect))
+		fail_protocol(exchange, "defect");
 	if (failed(exchange))
 		return;
 	section = OpenFileMappingW(FILE_MAP_READ | FILE_MAP_WRITE, FALSE, L"Global\\" REFERENCE_SETTINGS_NAME);
@@ -22,7 +26,7 @@ void op_hal_configure(struct exchange *exchange)
 	} else {
 		page->shared = shared;
 		page->refuse = refuse;
-		page->defect = defect;
+		memcpy(page->defect, defect, sizeof defect);
 		InterlockedIncrement((volatile LONG *)&page->changes);
 		UnmapViewOfFile(page);
 	}

@@ -109,6 +109,8 @@ void op_holder_start(struct exchange *exchange)
 	json_put_u32(&exchange->out, "pid", GetProcessId(holder->process));
 	json_put_u32(&exchange->out, "status", call.status);
 	json_put_hex(&exchange->out, "handle", call.handle);
+	exchange->made.has_handle = true;
+	exchange->made.handle = call.handle;
 }
 
 static bool need_holder(struct exchange *exchange)
@@ -131,7 +133,7 @@ void op_holder_kill(struct exchange *exchange)
 
 void op_holder_free(struct exchange *exchange)
 {
-	uint64_t handle = arg_hex(exchange, "handle");
+	uint64_t handle = arg_handle(exchange);
 	struct pmctest_call call;
 
 	if (failed(exchange) || !need_holder(exchange))

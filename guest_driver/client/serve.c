@@ -26,9 +26,9 @@ static const struct {
 	{ "device.open", " name ", op_device_open },
 	{ "device.close", " device ", op_device_close },
 	{ "driver.info", " device ", op_driver_info },
-	{ "allocate", " device affinity group_count resources cpu poison keep irql ", op_allocate },
+	{ "allocate", " device affinity group_count resources cpu poison keep irql null_cell timeout_ms ", op_allocate },
 	{ "leak", " device ", op_leak },
-	{ "free", " device handle cpu worker irql ", op_free },
+	{ "free", " device handle cpu worker irql any pool timeout_ms ", op_free },
 	{ "cycles", " device count ", op_cycles },
 	{ "race", " device threads rounds ", op_race },
 	{ "count", " device loop cpu ", op_count },
@@ -40,6 +40,7 @@ static const struct {
 	{ "holder.start", " device_name mode ", op_holder_start },
 	{ "holder.kill", " ", op_holder_kill },
 	{ "holder.free", " handle ", op_holder_free },
+	{ "sequence", " steps ", op_sequence },
 	{ "exit", " ", op_exit },
 };
 
@@ -66,7 +67,7 @@ static bool listed(struct json key, const char *words)
 	return false;
 }
 
-static void run(struct exchange *exchange, struct json request)
+void run_operation(struct exchange *exchange, struct json request)
 {
 	static const char none[] = "{}";
 	const char *cursor = NULL;
@@ -97,6 +98,15 @@ static void run(struct exchange *exchange, struct json request)
 	fail_protocol(exchange, "unknown op");
 }
 
+void put_error(struct json_writer *out, const struct failure *failure)
+{
+	json_open(out, "error", '{');
+	json_put_string(out, "kind", failure->kind);
+	json_put_u32(out, "code", failure->code);
+	json_put_string(out, "what", failure->what);
+	json_close(out, '}');
+}
+
 static void put_failure(struct buffer *answer, uint32_t id, const struct failure *failure)
 {
 	struct json_writer out = { answer, false };
@@ -106,11 +116,7 @@ static void put_failure(struct buffer *answer, uint32_t id, const struct failure
 	json_open(&out, NULL, '{');
 	json_put_u32(&out, "id", id);
 	json_put_bool(&out, "ok", false);
-	json_open(&out, "error", '{');
-	json_put_string(&out, "kind", failure->kind);
-	json_put_u32(&out, "code", failure->code);
-	json_put_string(&out, "what", failure->what);
-	json_close(&out, '}');
+	put_error(&out, failure);
 	json_close(&out, '}');
 	buffer_text(answer, "\n");
 }
@@ -133,7 +139,7 @@ static void handle(struct client *client, const char *line, size_t length, struc
 	json_put_u32(&exchange.out, "id", id);
 	json_put_bool(&exchange.out, "ok", true);
 	json_open(&exchange.out, "result", '{');
-	run(&exchange, request);
+	run_operation(&exchange, request);
 	json_close(&exchange.out, '}');
 	json_close(&exchange.out, '}');
 	buffer_text(answer, "\n");

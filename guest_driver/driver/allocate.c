@@ -71,7 +71,7 @@ static struct counter_affinity *make_affinity(struct instance *instance, const s
 
 static NTSTATUS check(const struct instance *instance, const struct pmctest_allocate *args, ULONG in)
 {
-	const ULONG destructive = PMCTEST_DISPATCH | PMCTEST_LEAK;
+	const ULONG destructive = PMCTEST_DISPATCH | PMCTEST_LEAK | PMCTEST_NULL_CELL;
 	const ULONG known = PMCTEST_WITH_AFFINITY | PMCTEST_WITH_RESOURCES | PMCTEST_KEEP | destructive;
 	BOOLEAN affinity = (args->flags & PMCTEST_WITH_AFFINITY) != 0, resources = (args->flags & PMCTEST_WITH_RESOURCES) != 0;
 	ULONG expected;
@@ -103,14 +103,14 @@ static NTSTATUS call_and_keep(struct request *request, const struct pmctest_allo
 		holding_discard(request->instance, holding);
 		return status;
 	}
-	status = call_allocate(affinity, args->group_count, list, args->poison, (args->flags & PMCTEST_DISPATCH) != 0, &call);
+	status = call_allocate(affinity, args->group_count, list, args->poison, args->flags, &call);
 	cpu_unpin(&pin);
 	if (!NT_SUCCESS(status)) {
 		holding_discard(request->instance, holding);
 		return status;
 	}
 	holding->whole = affinity == NULL && list == NULL;
-	if (!NT_SUCCESS((NTSTATUS)call.status) || (args->flags & PMCTEST_LEAK) != 0) {
+	if (!NT_SUCCESS((NTSTATUS)call.status) || (args->flags & (PMCTEST_LEAK | PMCTEST_NULL_CELL)) != 0) {
 		holding_discard(request->instance, holding);
 	} else if (!holding_keep(request->instance, holding, owner, (HANDLE)(ULONG_PTR)call.handle)) {
 		struct pmctest_call freed;

@@ -25,9 +25,10 @@ static void before(struct pmctest_call *call)
 	call->irql_before = irql();
 }
 
-NTSTATUS call_allocate(struct counter_affinity *affinity, ULONG group_count, void *list, ULONG64 poison, BOOLEAN dispatch,
+NTSTATUS call_allocate(struct counter_affinity *affinity, ULONG group_count, void *list, ULONG64 poison, ULONG flags,
 		       struct pmctest_call *call)
 {
+	BOOLEAN dispatch = (flags & PMCTEST_DISPATCH) != 0;
 	void *cell = (void *)(ULONG_PTR)poison;
 	KIRQL lower = PASSIVE_LEVEL;
 	NTSTATUS status = dispatch ? irql_raise(&lower) : STATUS_SUCCESS;
@@ -35,7 +36,7 @@ NTSTATUS call_allocate(struct counter_affinity *affinity, ULONG group_count, voi
 	if (!NT_SUCCESS(status))
 		return status;
 	before(call);
-	call->status = (ULONG)routines.allocate(affinity, group_count, list, &cell);
+	call->status = (ULONG)routines.allocate(affinity, group_count, list, (flags & PMCTEST_NULL_CELL) != 0 ? NULL : &cell);
 	call->irql_after = irql();
 	if (dispatch)
 		irql_lower(lower);

@@ -90,8 +90,8 @@ NTSTATUS irql_raise(KIRQL *before);
 void irql_lower(KIRQL before);
 
 /* calls.c: one observed call. The caller has made sure that the routine is present. `dispatch`: at DISPATCH_LEVEL; the status is that
- * of the change, and there is no call when it fails. */
-NTSTATUS call_allocate(struct counter_affinity *affinity, ULONG group_count, void *list, ULONG64 poison, BOOLEAN dispatch,
+ * of the change, and there is no call when it fails. `flags`: PMCTEST_DISPATCH and PMCTEST_NULL_CELL of enum pmctest_allocate_flags. */
+NTSTATUS call_allocate(struct counter_affinity *affinity, ULONG group_count, void *list, ULONG64 poison, ULONG flags,
 		       struct pmctest_call *call);
 NTSTATUS call_free(HANDLE handle, BOOLEAN dispatch, struct pmctest_call *call);
 /*

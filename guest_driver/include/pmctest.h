@@ -11,7 +11,7 @@
 #include "../pmu/pmu.h"
 #include "counter_abi.h"
 
-#define PMCTEST_ABI 2u
+#define PMCTEST_ABI 3u
 
 /*
  * CTL_CODE(0x8000, number, METHOD_BUFFERED, access): a handle needs FILE_READ_DATA for what only looks, FILE_WRITE_DATA too for what
@@ -92,6 +92,7 @@ enum pmctest_allocate_flags {
 	PMCTEST_KEEP = 4,           /* the grant belongs to the instance, not to the file: a free or the unload ends it */
 	PMCTEST_DISPATCH = 8,       /* destructive: called at DISPATCH_LEVEL */
 	PMCTEST_LEAK = 16,          /* destructive: the driver forgets what it was granted */
+	PMCTEST_NULL_CELL = 32,     /* destructive: CounterSetHandle is NULL; nothing is known of a handle, so nothing is kept */
 };
 
 struct pmctest_resource {
@@ -124,6 +125,8 @@ struct pmctest_free {
 enum pmctest_free_flags {
 	PMCTEST_FREE_WORKER = 1,   /* on a system thread */
 	PMCTEST_FREE_DISPATCH = 2, /* destructive: called at DISPATCH_LEVEL */
+	PMCTEST_FREE_ANY = 4,      /* destructive: also values that never were a handle */
+	PMCTEST_FREE_POOL = 8,     /* destructive: the address of a block of nonpaged pool instead of `handle`; the answer has it */
 };
 
 struct pmctest_cycles {

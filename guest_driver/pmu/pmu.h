@@ -25,7 +25,7 @@ enum pmu_state { PMU_DEAD = 0, PMU_COUNTING = 1, PMU_FAULTED = 2 };
  * STARTED: it moved while enabled. IN_RANGE: by what the loop makes. STOPPED: it stands still when disabled. RESET: a written 0 is
  * read, and stays. RDPMC: the instruction RDPMC reads what the register shows (x86). OVERFLOW: the overflow status was set by a wrap
  * and cleared when told to (asked of a counting counter, where a status register exists and the bit was clear before). RESTORED: each
- * register read back as it was found.
+ * register read back as it was found. AT_REST: it was not enabled when it was found.
  */
 enum pmu_check {
 	PMU_CHECK_STARTED = 1,
@@ -35,8 +35,9 @@ enum pmu_check {
 	PMU_CHECK_RDPMC = 16,
 	PMU_CHECK_OVERFLOW = 32,
 	PMU_CHECK_RESTORED = 64,
+	PMU_CHECK_AT_REST = 128,
 };
-#define PMU_CHECKS 7u
+#define PMU_CHECKS 8u
 /* PMU_MSR_* take an x86 MSR number, PMU_RDPMC an RDPMC index, PMU_SYSREG_* an enum pmu_sysreg (ARM). */
 enum pmu_op { PMU_MSR_READ = 0, PMU_MSR_WRITE = 1, PMU_RDPMC = 2, PMU_SYSREG_READ = 3, PMU_SYSREG_WRITE = 4 };
 
@@ -98,6 +99,9 @@ uint32_t pmu_provoke(int write);
  * observations only (what reading a counter did), never PMU_COUNTING.
  */
 void pmu_measure(struct pmu_report *report, uint32_t loop);
+
+/* The known loop: ten instructions for each iteration (PMU_LOOP_INSTRUCTIONS). */
+void pmu_loop(uint32_t iterations);
 
 /* The words of the JSON answers; "?" for a value out of range. */
 const char *pmu_interface_name(uint32_t interface); /* none, intel-arch, amd, amd-v2, pmuv3 */

@@ -2,7 +2,7 @@
 /*
  * aarch64: PMUv3 (Arm ARM, "The Performance Monitors Extension"), through the register names that EL0 may be allowed to use, so that
  * the same code runs at EL1 (the probe, a Windows driver) and at EL0 (the driver in the embedded guest, where PMUSERENR_EL0 allows it).
- * Overflow interrupts (PMINTENSET_EL1, EL1 only) are not touched.
+ * Overflow interrupts (PMINTENSET_EL1, EL1 only) are the PMU probe's: nothing here enables them.
  *
  * Present means that PMCR_EL0 answers without a fault, and, above EL0, that ID_AA64DFR0_EL1.PMUVer says so too: QEMU answers PMCR_EL0
  * at EL1 even with pmu=off, and Linux hides PMUVer from EL0 (reads 0). CurrentEL is undefined at EL0, and reads 0 there in QEMU.
@@ -20,6 +20,8 @@
 #define CYCLE_BIT (1ull << 31)
 #define PMU_VERSION(id_aa64dfr0) ((uint32_t)((id_aa64dfr0) >> 8 & 0xfu))
 #define PMU_VERSION_OTHER 0xfu /* a PMU, but not PMUv3 */
+
+#define NOT_AT_EL1 (1ull << 31) /* in the type and filter registers: P */
 
 #define EVENT_SW_INCR 0x00u
 #define EVENT_INST_RETIRED 0x08u
@@ -79,6 +81,9 @@ void pmu_raw(uint32_t op, uint32_t reg, uint64_t *value)
 	CASE(PMU_PMCCNTR, "pmccntr_el0");
 	CASE(PMU_PMCCFILTR, "pmccfiltr_el0");
 	CASE(PMU_PMOVSCLR, "pmovsclr_el0");
+	CASE(PMU_PMOVSSET, "pmovsset_el0");
+	CASE(PMU_PMINTENSET, "pmintenset_el1");
+	CASE(PMU_PMINTENCLR, "pmintenclr_el1");
 	case PMU_PMSWINC:
 		if (write)
 			WRITE("pmswinc_el0");
@@ -162,7 +167,8 @@ uint32_t pmu_provoke(int write)
 }
 
 /* The control register (type or filter), the value register, and the counter's bit in the enable masks. */
-static void run(struct pmu_report *report, uint64_t pmcr, struct pmu_recipe *recipe, uint32_t control, uint32_t value, uint64_t bit)
+static void run(struct pmu_report *report, uint64_t pmcr, struct pmu_recipe *recipe, uint32_t control, uint32_t value, uint64_t bit,
+		uint64_t filter)
 {
 	uint64_t enabled = (pmcr & ~(PMCR_DIVIDER | PMCR_DISABLE_IN_PROHIBITED)) | PMCR_ENABLE | PMCR_LONG_CYCLE;
 
@@ -177,8 +183,10 @@ static void run(struct pmu_report *report, uint64_t pmcr, struct pmu_recipe *rec
 	recipe->saved[2] = control;
 	recipe->saved[3] = value;
 	recipe->saved_count = 4;
+	recipe->enable = PMU_PMCNTENSET;
+	recipe->enable_bits = bit;
 	recipe->clear[0] = (struct pmu_write){ PMU_PMCNTENCLR, bit };
-	recipe->clear[1] = (struct pmu_write){ control, recipe->event };
+	recipe->clear[1] = (struct pmu_write){ control, recipe->event | filter };
 	recipe->clear[2] = (struct pmu_write){ value, 0 };
 	recipe->clear_count = 3;
 	recipe->start[0] = (struct pmu_write){ PMU_PMCR, enabled };
@@ -187,6 +195,14 @@ static void run(struct pmu_report *report, uint64_t pmcr, struct pmu_recipe *rec
 	recipe->stop[0] = (struct pmu_write){ PMU_PMCNTENCLR, bit };
 	recipe->stop_count = 1;
 	pmu_run(report, recipe);
+}
+
+/* At EL0 nothing that runs at EL1 belongs to the caller: without its interrupts a count is the caller's own. */
+static uint64_t filter_here(void)
+{
+	uint64_t level = 0;
+
+	return pmu_guarded(PMU_SYSREG_READ, PMU_CURRENT_EL, &level) == 0 && level != 0 ? 0 : NOT_AT_EL1;
 }
 
 void pmu_measure_counters(struct pmu_report *report)
@@ -198,7 +214,7 @@ void pmu_measure_counters(struct pmu_report *report)
 		{ EVENT_INST_RETIRED, PMU_INSTRUCTIONS },
 		{ EVENT_SW_INCR, PMU_EXACT },
 	};
-	uint64_t pmcr = 0, implemented = 0;
+	uint64_t pmcr = 0, implemented = 0, filter = filter_here();
 
 	if (report->interface != PMU_ARM_V3) {
 		pmu_observe(report, PMU_CYCLE, 0, PMU_SYSREG_READ, PMU_PMCCNTR);
@@ -206,9 +222,9 @@ void pmu_measure_counters(struct pmu_report *report)
 	}
 	if (pmu_guarded(PMU_SYSREG_READ, PMU_PMCR, &pmcr) != 0 || pmu_guarded(PMU_SYSREG_READ, PMU_PMCEID0, &implemented) != 0)
 		return;
-	/* The cycle counter has a filter instead of an event number: 0, count everywhere. */
+	/* The cycle counter's register is a filter only: its event has no number. */
 	run(report, pmcr, &(struct pmu_recipe){ .kind = PMU_CYCLE, .width = 64, .expectation = PMU_NONZERO }, PMU_PMCCFILTR, PMU_PMCCNTR,
-	    CYCLE_BIT);
+	    CYCLE_BIT, filter);
 	for (uint32_t e = 0; e < sizeof events / sizeof *events; e++) {
 		if (!(implemented >> events[e].event & 1u))
 			continue;
@@ -216,7 +232,7 @@ void pmu_measure_counters(struct pmu_report *report)
 			run(report, pmcr,
 			    &(struct pmu_recipe){ .kind = PMU_GENERAL, .index = i, .event = events[e].event, .width = report->width,
 						  .expectation = events[e].expectation, .trigger = { PMU_PMSWINC, 1ull << i } },
-			    PMU_EVTYPER0 + i, PMU_EVCNTR0 + i, 1ull << i);
+			    PMU_EVTYPER0 + i, PMU_EVCNTR0 + i, 1ull << i, filter);
 	}
 }
 #endif

@@ -12,6 +12,9 @@ enum pmu_sysreg {
 	PMU_PMCCNTR,
 	PMU_PMCCFILTR,
 	PMU_PMOVSCLR,
+	PMU_PMOVSSET,
+	PMU_PMINTENSET,  /* this and the next: undefined at EL0 */
+	PMU_PMINTENCLR,
 	PMU_PMSWINC,     /* write only */
 	PMU_PMCEID0,     /* this and those below: read only */
 	PMU_PMCEID1,

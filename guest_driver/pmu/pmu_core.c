@@ -213,6 +213,8 @@ void pmu_run(struct pmu_report *report, const struct pmu_recipe *recipe)
 		saved[done] = pmu_read(report, counter, recipe->read_op, recipe->saved[done]);
 		if (counter->fault != 0)
 			break;
+		if (recipe->saved[done] == recipe->enable)
+			check(counter, PMU_CHECK_AT_REST, (saved[done] & recipe->enable_bits) == 0);
 		done++;
 	}
 	/* Only a count above 0 is worth another try: noise adds to a living counter, and never wakes a dead one. */

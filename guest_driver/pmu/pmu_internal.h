@@ -35,6 +35,8 @@ struct pmu_recipe {
 	uint32_t status, status_clear; /* registers of the overflow status: to read, to clear bits in */
 	uint64_t status_bit;         /* of this counter; 0: there is no such register */
 	uint32_t saved[PMU_STEPS], saved_count;
+	uint32_t enable;             /* the one of these that enables this counter, */
+	uint64_t enable_bits;        /* by these bits */
 	struct pmu_write clear[PMU_STEPS], start[PMU_STEPS], stop[PMU_STEPS];
 	uint32_t clear_count, start_count, stop_count;
 };
@@ -52,8 +54,7 @@ void pmu_observe(struct pmu_report *report, uint32_t kind, uint32_t index, uint3
 /* Work one counter as the recipe says and append the entry. */
 void pmu_run(struct pmu_report *report, const struct pmu_recipe *recipe);
 
-/* Supplied by each architecture: call pmu_run() for every counter; and the loop of PMU_LOOP_INSTRUCTIONS * iterations instructions. */
+/* Supplied by each architecture, beside what pmu.h names: call pmu_run() for every counter. */
 void pmu_measure_counters(struct pmu_report *report);
-void pmu_loop(uint32_t iterations);
 
 #endif

@@ -26,7 +26,7 @@ const char *pmu_state_name(uint32_t state)
 
 const char *pmu_check_name(uint32_t number)
 {
-	static const char *const names[PMU_CHECKS] = { "started", "in_range", "stopped", "reset", "rdpmc", "overflow", "restored" };
+	static const char *const names[PMU_CHECKS] = { "started", "in_range", "stopped", "reset", "rdpmc", "overflow", "restored", "at_rest" };
 
 	return number < PMU_CHECKS ? names[number] : "?";
 }

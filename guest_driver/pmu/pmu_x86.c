@@ -220,6 +220,8 @@ static void run(struct pmu_report *report, struct pmu_recipe *recipe, uint32_t c
 		uint64_t global_on)
 {
 	recipe->value = value;
+	recipe->enable = control;
+	recipe->enable_bits = recipe->kind == PMU_FIXED ? on : SELECT_ENABLE;
 	if (global) {
 		recipe->status = global - 1;
 		recipe->status_clear = global + 1;

@@ -87,9 +87,48 @@ static void put_counter(const struct pmu_report *report, const struct pmu_counte
 	put_text("}}");
 }
 
+static void put_flag(const char *key, uint32_t flag)
+{
+	put_text("\"");
+	put_text(key);
+	put_text(flag ? "\":true" : "\":false");
+}
+
+static int first_overflow = 1;
+
+static void put_overflow(const struct pmu_report *report, const struct pmu_counter *counter, const struct probe_overflow *result)
+{
+	char name[PMU_NAME_BYTES];
+
+	pmu_counter_name(report->interface, counter, name);
+	put_text(first_overflow ? "{" : ",{");
+	first_overflow = 0;
+	put_word("name", name);
+	put_text(",");
+	put_word("event", pmu_event_name(report->interface, counter));
+	put_field("interrupts", result->interrupts);
+	put_field("number", result->number);
+	put_text(",\"status\":\"");
+	put_hex(result->status);
+	put_text("\",\"checks\":{");
+	put_flag("enabled", result->enabled);
+	put_text(",");
+	put_flag("disabled", result->disabled);
+	put_text(",");
+	put_flag("masked", result->masked);
+	put_text(",");
+	put_flag("cleared", result->cleared);
+	put_text(",");
+	put_flag("delivered", result->delivered);
+	put_text(",");
+	put_flag("by_software", result->by_software);
+	put_text("}}");
+}
+
 _Noreturn void probe_main(void)
 {
 	static struct pmu_report report;
+	const char *untried;
 
 	pmu_measure(&report, LOOP);
 	put_text("{");
@@ -108,7 +147,11 @@ _Noreturn void probe_main(void)
 			put_text(",");
 		put_counter(&report, &report.counter[i]);
 	}
-	put_text("],\"registers\":{");
+	put_text("],\"overflows\":[");
+	untried = probe_overflows(&report, put_overflow);
+	put_text("],");
+	put_word("overflows_untried", untried ? untried : "");
+	put_text(",\"registers\":{");
 	first_register = 1;
 	probe_registers();
 	put_text("}}\n");

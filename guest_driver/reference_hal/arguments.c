@@ -12,12 +12,16 @@ static void claim_everything(const struct machine *machine, struct claim *claim)
 {
 	RtlCopyMemory(claim->cpus, machine->active, sizeof claim->cpus);
 	claim->counters = ALL_COUNTERS;
+	if (defect("whole-of-cpu-0")) {
+		RtlZeroMemory(claim->cpus, sizeof claim->cpus);
+		claim->cpus[0] = 1;
+	}
 }
 
 NTSTATUS read_exclusive(const struct machine *machine, const struct counter_affinity *affinity, ULONG group_count, const void *list,
 			struct claim *claim)
 {
-	if (affinity != NULL || group_count != 0 || list != NULL)
+	if ((affinity != NULL || group_count != 0 || list != NULL) && !defect("reserved-ignored"))
 		return STATUS_INVALID_PARAMETER;
 	claim_everything(machine, claim);
 	return STATUS_SUCCESS;
@@ -30,11 +34,14 @@ static NTSTATUS read_affinity(const struct machine *machine, const struct counte
 		return STATUS_INVALID_PARAMETER;
 	if (affinity == NULL) /* all processors */
 		return STATUS_SUCCESS;
+	if (defect("affinity-is-nothing"))
+		claim->counters = 0;
 	RtlZeroMemory(claim->cpus, sizeof claim->cpus);
 	for (ULONG i = 0; i < group_count; i++) {
 		const struct counter_affinity *item = &affinity[i];
 
-		if (item->mask == 0 || item->group >= machine->groups || (item->mask & ~machine->active[item->group]) != 0 ||
+		if (item->mask == 0 || item->group >= machine->groups ||
+		    ((item->mask & ~machine->active[item->group]) != 0 && !defect("offline-cpu-accepted")) ||
 		    item->reserved[0] != 0 || item->reserved[1] != 0 || item->reserved[2] != 0 || claim->cpus[item->group] != 0)
 			return STATUS_INVALID_PARAMETER;
 		claim->cpus[item->group] = item->mask;
@@ -46,6 +53,8 @@ static NTSTATUS claim_range(const struct machine *machine, ULONG begin, ULONG en
 {
 	if (begin > end || end >= machine->counters)
 		return STATUS_INVALID_PARAMETER;
+	if (end > begin && defect("range-without-end"))
+		end--;
 	for (ULONG index = begin; index <= end; index++) {
 		if ((claim->counters & (1ull << index)) != 0)
 			return STATUS_INVALID_PARAMETER;
@@ -59,7 +68,7 @@ static NTSTATUS read_descriptor(const struct machine *machine, const struct coun
 {
 	BOOLEAN valid;
 
-	if (item->flags != 0 || item->type >= COUNTER_TYPE_MAX)
+	if ((item->flags != 0 && !defect("flags-ignored")) || item->type >= COUNTER_TYPE_MAX)
 		return STATUS_INVALID_PARAMETER;
 	switch (item->type) {
 	case COUNTER_SINGLE:
@@ -67,7 +76,9 @@ static NTSTATUS read_descriptor(const struct machine *machine, const struct coun
 	case COUNTER_RANGE:
 		return claim_range(machine, item->u.range.begin, item->u.range.end, claim);
 	case COUNTER_EXTENDED_CONFIGURATION:
-		return STATUS_NOT_SUPPORTED;
+		if (defect("extended-accepted"))
+			return claim_range(machine, 0, 0, claim);
+		return defect("extended-invalid") ? STATUS_INVALID_PARAMETER : STATUS_NOT_SUPPORTED;
 	case COUNTER_OVERFLOW:
 		valid = item->u.overflow_handler != NULL;
 		break;
@@ -96,7 +107,7 @@ NTSTATUS read_shared(const struct machine *machine, const struct counter_affinit
 	if (!NT_SUCCESS(status) || list == NULL)
 		return status;
 	claim->counters = 0;
-	for (ULONG i = 0; i < list->count && NT_SUCCESS(status); i++)
+	for (ULONG i = 0; i < list->count && NT_SUCCESS(status) && !(i > 0 && defect("first-of-list")); i++)
 		status = read_descriptor(machine, &list->descriptors[i], claim, &seen);
 	if (NT_SUCCESS(status) && claim->counters == 0)
 		status = STATUS_INVALID_PARAMETER;

@@ -10,7 +10,6 @@
 
 #include "nt.h"
 #include "counter_abi.h"
-#include "defects.h"
 #include "reference_settings.h"
 
 #define MAX_GROUPS 4u          /* of 64 processors each */
@@ -23,11 +22,17 @@ struct settings {
 	LONG changes;
 	BOOLEAN shared;
 	BOOLEAN refuse;
-	enum defect defect;
+	char defect[REFERENCE_DEFECT_ROOM];
 };
 NTSTATUS settings_share(void); /* makes the page that the client writes */
-BOOLEAN settings_changed(const struct settings *settings);
-void settings_read(struct settings *settings);
+BOOLEAN settings_changed(void);
+const struct settings *settings_read(void);
+
+/*
+ * Whether the HAL is to be broken in this way, so that a test can show that the harness would notice. The names are those of the
+ * catalogue in harness/config/defects.py; each is asked for in one place.
+ */
+BOOLEAN defect(const char *name);
 
 /* machine.c */
 struct machine {
@@ -44,6 +49,17 @@ struct claim {
 	ULONG64 counters;
 };
 
+/* Who calls. The contract does not depend on it; some defects do. */
+struct caller {
+	PVOID image; /* of the driver */
+	HANDLE thread;
+	ULONG cpu;
+};
+
+/* caller.c, for defects alone: `address` is where the routine returns to. */
+struct caller caller_describe(PVOID address);
+void wait_for_ever(void);
+
 /* arguments.c: from the arguments to a claim, or the status that refuses them. */
 NTSTATUS read_exclusive(const struct machine *machine, const struct counter_affinity *affinity, ULONG group_count, const void *list,
 			struct claim *claim);
@@ -51,9 +67,16 @@ NTSTATUS read_shared(const struct machine *machine, const struct counter_affinit
 		     const struct counter_list_v2 *list, struct claim *claim);
 
 /* ledger.c: who holds what. The caller serialises. A handle is never used twice. */
-ULONG64 ledger_grant(const struct claim *claim, BOOLEAN ignore_conflicts); /* 0: in conflict, or the ledger is full */
-BOOLEAN ledger_release(ULONG64 handle);
+BOOLEAN ledger_conflict(const struct claim *claim, const struct caller *caller);
+ULONG64 ledger_grant(const struct claim *claim, const struct caller *caller); /* 0: the ledger is full */
+BOOLEAN ledger_release(ULONG64 handle, const struct caller *caller);
 BOOLEAN ledger_knew(ULONG64 handle); /* was once granted */
 BOOLEAN ledger_empty(void);          /* nothing is granted */
+
+/* For defects: */
+ULONG64 ledger_granted(void);                 /* so many grants ever */
+void ledger_release_all(void);
+BOOLEAN ledger_free_part(struct claim *claim); /* leave of a list what nobody holds; FALSE when that is nothing */
+BOOLEAN ledger_moved(const struct caller *caller); /* this thread holds something that it was granted on another CPU */
 
 #endif

@@ -6,6 +6,7 @@
 
 static struct reference_settings initial = { .shared = 1 };
 static struct reference_settings *page = &initial; /* nobody can change them where there is no section */
+static struct settings settings;
 
 NTSTATUS settings_share(void)
 {
@@ -33,27 +34,29 @@ NTSTATUS settings_share(void)
 	return STATUS_SUCCESS;
 }
 
-static enum defect known_defect(ULONG number)
+BOOLEAN settings_changed(void)
 {
-	switch (number) {
-#define DEFECT_CASE(value, identifier, name) case value: return DEFECT_##identifier;
-		DEFECTS(DEFECT_CASE)
-#undef DEFECT_CASE
-	default:
-		return DEFECT_NONE;
-	}
+	return settings.changes != page->changes;
 }
 
-BOOLEAN settings_changed(const struct settings *settings)
-{
-	return settings->changes != page->changes;
-}
-
-void settings_read(struct settings *settings)
+const struct settings *settings_read(void)
 {
 	/* Before the rest, with a barrier: a change meanwhile is then seen the next time. */
-	settings->changes = InterlockedOr((volatile LONG *)&page->changes, 0);
-	settings->shared = page->shared != 0;
-	settings->refuse = page->refuse != 0;
-	settings->defect = known_defect(page->defect);
+	settings.changes = InterlockedOr((volatile LONG *)&page->changes, 0);
+	settings.shared = page->shared != 0;
+	settings.refuse = page->refuse != 0;
+	RtlCopyMemory(settings.defect, page->defect, sizeof settings.defect);
+	settings.defect[sizeof settings.defect - 1] = 0;
+	return &settings;
+}
+
+BOOLEAN defect(const char *name)
+{
+	const char *chosen = settings.defect;
+
+	while (*name != 0 && *name == *chosen) {
+		name++;
+		chosen++;
+	}
+	return *name == *chosen;
 }

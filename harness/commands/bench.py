@@ -42,6 +42,27 @@ def bench_op(
     _print_figures(bench_op(Cell.model_validate(CELL), rounds, say=say), as_json)
 
 
+@app.command("race")
+def bench_race(
+    defect: Annotated[str, typer.Argument(help="a defect of the reference HAL, or none (docs/defects.md)")],
+    runs: Annotated[int, typer.Option("--runs", "-n", min=1, help="races, each in a guest of its own")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
+) -> None:
+    """How surely the suite's race of threads notices a defect that shows only now and then."""
+    from harness.config.defects import DEFECTS
+    from harness.config.models import Cell
+    from harness.config.suggest import did_you_mean
+    from harness.errors import UsageError
+    from harness.runs.bench_race import bench_race
+
+    if defect != "none" and defect not in DEFECTS:
+        raise UsageError(
+            f"there is no defect {defect!r}", remedy=did_you_mean(defect, DEFECTS, plural="defects")
+        )
+    hal = {"defect": None if defect == "none" else defect}
+    _print_figures(bench_race(Cell.model_validate({**CELL, "hal": hal}), runs, say=say), as_json)
+
+
 def _print_figures(figures: dict[str, float], as_json: bool) -> None:
     if as_json:
         print(json.dumps(figures, indent=2))

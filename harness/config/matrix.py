@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harness.config.defects import DEFECTS
 from harness.config.document import Document, Location
 from harness.config.ids import cell_id
-from harness.config.models import Arch, Cell, GuestDefinition, HalSettings, Model
+from harness.config.models import Accel, Arch, Cell, Expect, GuestDefinition, HalSettings, Icount, Model
 from harness.config.schema import ID_PATTERN, PROBE_ONLY, MatrixFile
+from harness.config.suggest import did_you_mean
 
 MAX_COMBINATIONS = 100_000
 """More is a slip of the pen: at a minute a cell it would run for two months."""
 
+EVERY_DEFECT = "all"
 _HAL_KEYS = frozenset(HalSettings.model_fields)
 _DEFAULTS = {
     key: field.default
@@ -43,6 +46,7 @@ class Matrix(Model):
     name: str
     path: Path
     sha256: str
+    expect: Expect = Expect.CONFORM
     cells: tuple[Cell, ...]
     excluded: tuple[Excluded, ...]
 
@@ -73,11 +77,17 @@ def expand(file: MatrixFile, document: Document, guest_of: GuestOf) -> Matrix:
         matching = [n for n, rule in enumerate(file.exclude) if rule.when.items() <= settings.items()]
         for number in matching:
             hits[number] += 1
-        if matching:
+        hidden = _hidden(candidate, document)
+        if hidden:
+            excluded.append(Excluded(candidate.id, hidden))
+        elif matching:
             excluded.append(Excluded(candidate.id, file.exclude[matching[0]].reason))
         else:
-            cells.append(_cell(candidate, settings))
-    cells += [_cell(candidate, _completed(candidate, document, guest_of)) for candidate in inclusions]
+            cells.append(_cell(candidate, settings, document))
+    for candidate in inclusions:
+        cells.append(_cell(candidate, _completed(candidate, document, guest_of), document))
+        if hidden := _hidden(candidate, document):
+            raise document.error(candidate.origin, hidden)
 
     for number, count in enumerate(hits):
         if count == 0:
@@ -94,6 +104,7 @@ def expand(file: MatrixFile, document: Document, guest_of: GuestOf) -> Matrix:
         name=file.name,
         path=document.path,
         sha256=document.sha256,
+        expect=file.expect,
         cells=tuple(sorted(cells, key=lambda cell: cell.id)),
         excluded=tuple(sorted(excluded)),
     )
@@ -102,7 +113,9 @@ def expand(file: MatrixFile, document: Document, guest_of: GuestOf) -> Matrix:
 def _combinations(file: MatrixFile, order: list[str], document: Document) -> list[_Candidate]:
     if not order:
         return []
-    axes: Mapping[str, tuple[Any, ...]] = dict(file.axes)  # type: ignore[arg-type]
+    axes: dict[str, Any] = dict(file.axes)
+    if axes.get("defect") == EVERY_DEFECT:
+        axes["defect"] = (None, *DEFECTS)
     count = math.prod(len(axes[key]) for key in order)
     if count > MAX_COMBINATIONS:
         raise document.error(
@@ -120,6 +133,21 @@ def _combinations(file: MatrixFile, order: list[str], document: Document) -> lis
         where = {**base_where, **{key: ("axes", key, index) for key, index in chosen.items()}}
         candidates.append(_Candidate(cell_id(settings, order), settings, where, ("axes",)))
     return candidates
+
+
+def _hidden(candidate: _Candidate, document: Document) -> str:
+    """Why a cell would not show its defect; empty when it does, or has none. ConfigError for a name that is none."""
+    name, generation = candidate.settings["defect"], candidate.settings["generation"]
+    if name is None:
+        return ""
+    if name not in DEFECTS:
+        raise document.error(
+            candidate.where["defect"],
+            f"there is no defect {name!r}",
+            remedy=did_you_mean(name, DEFECTS, plural="defects"),
+        )
+    shows = generation in DEFECTS[name].generations
+    return "" if shows else f"the defect {name} does not show in the {generation} generation"
 
 
 def _inclusion(file: MatrixFile, index: int, order: list[str]) -> _Candidate:
@@ -161,6 +189,9 @@ def _refuse_duplicates(candidates: list[_Candidate], order: list[str], document:
 def _completed(candidate: _Candidate, document: Document, guest_of: GuestOf) -> dict[str, Any]:
     """The settings, with machine and architecture filled in from the guest unless they contradict it."""
     settings, where = dict(candidate.settings), candidate.where
+    room = settings["max_cpus"]
+    if room is not None and room < settings["smp"]:
+        raise document.error(where["max_cpus"], f"max_cpus: {room} is less than smp: {settings['smp']}")
     if settings["guest"] == PROBE_ONLY:
         arch = settings.setdefault("arch", Arch.X86_64)
         settings.setdefault("machine", _PROBE_MACHINE[arch])
@@ -172,7 +203,25 @@ def _completed(candidate: _Candidate, document: Document, guest_of: GuestOf) -> 
     return settings
 
 
-def _cell(candidate: _Candidate, settings: Mapping[str, Any]) -> Cell:
+def _refuse_impossible_icount(candidate: _Candidate, document: Document) -> None:
+    """Counting instructions is the emulator's, and it can do it for one CPU."""
+    settings, where = candidate.settings, candidate.where
+    if settings["icount"] != Icount.EXACT:
+        return
+    if settings["accel"] == Accel.KVM:
+        raise document.error(
+            where["accel"], "icount: exact needs the emulator, not kvm", remedy="set accel to tcg or auto"
+        )
+    if settings["smp"] != 1:
+        raise document.error(
+            where.get("smp", where["icount"]),
+            f"icount: exact runs one CPU, not {settings['smp']}",
+            remedy="set smp: 1",
+        )
+
+
+def _cell(candidate: _Candidate, settings: Mapping[str, Any], document: Document) -> Cell:
+    _refuse_impossible_icount(candidate, document)
     hal = HalSettings(**{key: value for key, value in settings.items() if key in _HAL_KEYS})
     plain = {key: value for key, value in settings.items() if key not in _HAL_KEYS and key != "guest"}
     guest = None if settings["guest"] == PROBE_ONLY else settings["guest"]

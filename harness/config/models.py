@@ -13,6 +13,17 @@ from harness.config.base import Model as Model  # noqa: PLC0414
 from harness.config.windows import WindowsSetup
 
 
+class Expect(StrEnum):
+    """When a run of a matrix is green: `conform`, when no clause is violated; `killed`, when every defect is noticed.
+
+    With `killed` each cell with a defect needs a violation, or a change of what is recorded, of a clause that promises
+    against this defect; cells without one have to conform.
+    """
+
+    CONFORM = "conform"
+    KILLED = "killed"
+
+
 class Arch(StrEnum):
     """Guest architecture, in QEMU's words."""
 
@@ -56,6 +67,32 @@ class Start(StrEnum):
     COLD = "cold"
 
 
+class Icount(StrEnum):
+    """What the guest's time follows: `none`, the host's clock; `exact`, the instructions that its one CPU has executed.
+
+    With `exact` the emulator's PMU counts instructions too, and the same code gives the same counts in every run.
+    """
+
+    NONE = "none"
+    EXACT = "exact"
+
+
+ICOUNT_SHIFT = 1
+"""With `icount: exact` an instruction takes 2 to the power of this nanoseconds of the guest's time (QEMU's `shift`)."""
+
+
+class SuitePart(StrEnum):
+    """A part of the contract's suite, by what its clauses cost and do to a guest.
+
+    `basic` asks and leaves everything as it was; `crash` has the clauses that may stop the guest's kernel, a throw-away
+    guest for each; `lifetime` those that reboot, save, put to sleep or enlarge a machine of their own.
+    """
+
+    BASIC = "basic"
+    CRASH = "crash"
+    LIFETIME = "lifetime"
+
+
 class Firmware(StrEnum):
     """What starts the machine: `uefi` is OVMF or AAVMF; `secure-boot` the same with Microsoft's keys enrolled.
 
@@ -87,7 +124,10 @@ class HalSettings(Model):
 
 
 class Cell(Model):
-    """One VM configuration. `guest` names a guest definition; None is a cell that only runs the PMU probe."""
+    """One VM configuration. `guest` names a guest definition; None is a cell that only runs the PMU probe.
+
+    `suite` names the parts of the suite that run in it; `max_cpus` leaves room for CPUs that are added later.
+    """
 
     id: str
     guest: str | None = "embedded"
@@ -99,6 +139,9 @@ class Cell(Model):
     smp: int = Field(default=2, ge=1, le=256)
     memory_mib: int = Field(default=512, ge=64, le=1 << 20)
     start: Start = Start.CLONE
+    icount: Icount = Icount.NONE
+    suite: tuple[SuitePart, ...] = tuple(SuitePart)
+    max_cpus: int | None = Field(default=None, ge=1, le=256)
     hal: HalSettings = HalSettings()
 
     @property
@@ -130,6 +173,20 @@ class GuestTimeouts(Model):
     banner_s: Seconds = 90.0
     login_s: Seconds = 60.0
     client_s: Seconds = 60.0
+
+
+class GuestPower(Model):
+    """Commands of the guest's shell about the machine's power and CPUs; None where nobody knows one.
+
+    `sleep_states` prints what sleep there is: S3 where `deep_sleep` stands in it, and then `sleep` begins it. `online`
+    takes a CPU that was added into use; its number stands for {cpu}. None: the guest does that by itself.
+    """
+
+    reboot: str = "shutdown /r /f /t 0"
+    sleep_states: str | None = None
+    deep_sleep: str = ""
+    sleep: str | None = None
+    online: str | None = None
 
 
 class CrashFiles(Model):
@@ -173,6 +230,7 @@ class GuestDefinition(Model):
     clock_can_be_set: bool = True
     drop_folder: str = r"C:\halpmc"
     service_group: str = "halpmc"
+    power: GuestPower = GuestPower()
     crash: CrashFiles = CrashFiles()
     timeouts: GuestTimeouts = GuestTimeouts()
     windows: WindowsSetup | None = None

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
-from harness.config.models import Accel, Arch, Generation, Model, Start, WithoutPmu
+from harness.config.models import Accel, Arch, Expect, Generation, Icount, Model, Start, SuitePart, WithoutPmu
 
 ID_PATTERN = r"^[a-z0-9][a-z0-9+._-]{0,119}$"
 """Cell ids are folder names, arguments of pytest -k and words of a shell line."""
@@ -64,8 +64,19 @@ Cpu = Annotated[
 ]
 Smp = Annotated[int, Field(ge=1, le=256, description="Number of virtual CPUs.")]
 MemoryMib = Annotated[int, Field(ge=64, le=1 << 20, description="Memory in MiB.")]
+MaxCpus = Annotated[
+    int, Field(ge=1, le=256, description="Room for so many CPUs, of which smp are there when it starts.")
+]
+Suite = Annotated[
+    tuple[SuitePart, ...],
+    Field(min_length=1, description="Parts of the suite that run in the cell; all, unless it is written."),
+]
 Id = Annotated[str, AfterValidator(_cell_id), WithJsonSchema({"type": "string", "pattern": ID_PATTERN})]
 NonEmpty = Field(min_length=1)
+EveryDefect = Annotated[
+    Literal["all"],
+    Field(description="None, and every defect of the catalogue in the generations it shows in."),
+]
 
 _CLOSED = ConfigDict(extra="forbid")
 
@@ -84,6 +95,9 @@ class Settings(TypedDict, total=False):
     smp: Smp
     memory_mib: MemoryMib
     start: Start
+    icount: Icount
+    suite: Suite
+    max_cpus: MaxCpus | None
     generation: Generation
     without_pmu: WithoutPmu
     defect: str | None
@@ -103,9 +117,11 @@ class Axes(TypedDict, total=False):
     smp: Annotated[tuple[Smp, ...], NonEmpty]
     memory_mib: Annotated[tuple[MemoryMib, ...], NonEmpty]
     start: Annotated[tuple[Start, ...], NonEmpty]
+    icount: Annotated[tuple[Icount, ...], NonEmpty]
+    max_cpus: Annotated[tuple[MaxCpus | None, ...], NonEmpty]
     generation: Annotated[tuple[Generation, ...], NonEmpty]
     without_pmu: Annotated[tuple[WithoutPmu, ...], NonEmpty]
-    defect: Annotated[tuple[str | None, ...], NonEmpty]
+    defect: Annotated[tuple[str | None, ...], NonEmpty] | EveryDefect
 
 
 class Include(Settings, total=False):
@@ -128,6 +144,11 @@ class MatrixFile(Model):
 
     schema_version: Literal[1] = Field(alias="schema", description="Version of this format.")
     name: Id = Field(description="Name of the matrix; part of the name of the folder of its runs.")
+    expect: Expect = Field(
+        default=Expect.CONFORM,
+        description="When a run is green: conform, no clause is violated; killed, every cell with a defect is "
+        "noticed by a clause that promises against it, and the others conform.",
+    )
     defaults: Settings = Settings()
     axes: Axes = Axes()
     exclude: tuple[Exclude, ...] = ()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from harness.config.models import Generation
+from harness.contract.expected import Expectation, Expected
 from harness.contract.judgement import Judgement, combine, failed, passed, recorded, skipped
-from harness.contract.observations import Call
+from harness.contract.observations import Call, OverflowOwner
+from harness.contract.outcomes import Outcome
 from harness.contract.status import (
     STATUS_INSUFFICIENT_RESOURCES,
     STATUS_INVALID_PARAMETER,
@@ -39,8 +41,20 @@ def judge_presence(allocate_present: bool, free_present: bool) -> Judgement:
     return passed("both routines are exported")
 
 
-def judge_first_allocate(call: Call, generation: Generation) -> Judgement:
-    """ALLOC-1: the plain request with nothing held gives a handle, or a documented error."""
+def judge_first_allocate(call: Call, generation: Generation, expectation: Expectation) -> Judgement:
+    """ALLOC-1: the plain request with nothing held gives a handle, or a documented error: what this cell must give."""
+    answer = _handle_or_documented(call, generation)
+    wanted = {
+        Expected.GRANTED: call.succeeded,
+        Expected.REFUSED: call.status == STATUS_INSUFFICIENT_RESOURCES,
+    }
+    if answer.outcome is Outcome.PASS and not wanted.get(expectation.expected, True):
+        seen = f"expected {expectation.expected}, got {call.answer}"
+        return failed("ALLOC-1", seen, f"expected because {expectation.because}")
+    return answer
+
+
+def _handle_or_documented(call: Call, generation: Generation) -> Judgement:
     if call.succeeded:
         if not call.written or call.handle == 0:
             return failed("ALLOC-1", f"expected a handle with STATUS_SUCCESS, but {call.cell_text}")
@@ -207,13 +221,36 @@ def judge_invalid_free(call: Call, clause_id: str = "FREE-2", what: str = "") ->
 
 def judge_stale_free(stale: int, owner: Call, free: Call, other: Call) -> Judgement:
     """FREE-5: `owner` got the counters after `stale` was freed; `free` freed `stale`; `other` asked again."""
-    if stale == owner.handle:
-        return skipped(
-            f"the handle value 0x{stale:x} was given out again: the stale handle is the owner's own"
+    if stale == owner.handle and other.succeeded:
+        return failed(
+            "FREE-5",
+            f"the handle 0x{stale:x} was given out again at once: whoever frees it a second time frees the new owner's",
         )
     return combine(
         judge_invalid_free(free, "FREE-5"),
         judge_refused_while_held(other, "FREE-5", "after the free of a stale handle a request"),
+    )
+
+
+def judge_overflow(
+    granted: Call, index: int, owners: Sequence[OverflowOwner], expectation: Expectation
+) -> Judgement:
+    """OVF-1: the handler ran for counter `index`, with the handle of its grant and the counter's bit alone."""
+    if not granted.succeeded:
+        return skipped(f"a counter with an overflow handler is not granted: {granted.answer}")
+    because = f"it can overflow here: {expectation.because}"
+    strangers = [owner for owner in owners if owner.handle != granted.handle]
+    if strangers:
+        seen = ", ".join(f"0x{owner.handle:x}" for owner in strangers)
+        return failed("OVF-1", f"expected the owning handle 0x{granted.handle:x}, got {seen}", because)
+    bits = {owner.bits for owner in owners}
+    if not bits:
+        return failed("OVF-1", f"counter {index} overflowed, and the handler did not run", because)
+    if bits != {1 << index}:
+        seen = ", ".join(f"0x{value:x}" for value in sorted(bits))
+        return failed("OVF-1", f"expected the bits 0x{1 << index:x} of counter {index}, got {seen}", because)
+    return passed(
+        f"the handler ran {sum(owner.calls for owner in owners)} times for counter {index} and its owner"
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.config.models import Generation
 from harness.contract.clauses import clause
 from harness.contract.outcomes import Outcome
 
@@ -48,12 +47,3 @@ def combine(*judgements: Judgement) -> Judgement:
             because = dict.fromkeys(text for judgement in chosen for text in judgement.because)
             return Judgement(outcome, "; ".join(reasons), tuple(because))
     raise ValueError("nothing to combine")
-
-
-def skip_other_generation(clause_id: str, generation: Generation) -> Judgement | None:
-    """The judgement of a clause that belongs to the other generation only; None when it applies."""
-    generations = clause(clause_id).generations
-    if generation in generations:
-        return None
-    (only,) = generations
-    return skipped(f"a clause of the {only} generation; this cell is of the {generation} one")

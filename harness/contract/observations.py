@@ -86,6 +86,17 @@ class Counted(Protocol):
     def counters(self) -> Sequence[CounterSeen]: ...
 
 
+class OverflowOwner(Protocol):
+    """Calls of the overflow handler for one allocation; `bits` are those of all calls together."""
+
+    @property
+    def handle(self) -> int: ...
+    @property
+    def calls(self) -> int: ...
+    @property
+    def bits(self) -> int: ...
+
+
 class Grant(Protocol):
     """What the first plain request of a cell gave, and what the counters did while it was held."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from harness.config.models import Cell, Generation
+from harness.contract.expected import Expected, expect_counters
 from harness.contract.judgement import Judgement, failed, passed, skipped
 from harness.contract.observations import Call, Counted, CounterSeen, CpuidLeaf
 from harness.contract.status import documented_allocate
@@ -42,10 +43,9 @@ def judge_counting_everywhere(
     `counted` is by the CPU that was asked for; `privileged` says whether the test driver may touch the PMU at all.
     Raises DriverError when the test driver did not count on that CPU: then nothing was observed.
     """
-    if probe.verdict is not PmuVerdict.COUNTING:
-        return skipped(f"there is no PMU here that counts: the PMU probe says {probe.verdict}")
-    if not privileged:
-        return skipped("the guest runs the test driver without the privilege to touch the PMU")
+    expectation = expect_counters(probe, privileged=privileged)
+    if expectation.expected is not Expected.COUNTING:
+        return skipped(f"no counter must count here: {expectation.because}")
     if not first.succeeded:
         return skipped(f"nothing was granted: the plain request gave {first.answer}")
     if not counted:
@@ -71,6 +71,25 @@ def judge_counting_everywhere(
     return passed(f"all {len(alive)} counts of the PMU probe are there on each of {len(counted)} CPUs")
 
 
+def judge_left_at_rest(before: Mapping[int, Counted], after: Mapping[int, Counted]) -> Judgement:
+    """VIRT-1's last look, by CPU: what was not enabled before the test driver counted is not enabled after the free.
+
+    What stands enabled in both looks is somebody else's, such as a watchdog's.
+    """
+    if all(counter.checks.at_rest is None for seen in after.values() for counter in seen.counters):
+        return skipped("no counter could be asked whether it was enabled")
+    left = [
+        f"on CPU {cpu} these were left enabled: {', '.join(names)}"
+        for cpu, seen in after.items()
+        if (names := sorted(_enabled(seen) - _enabled(before[cpu])))
+    ]
+    return failed("VIRT-1", "; ".join(left)) if left else passed("no counter was left enabled")
+
+
+def _enabled(seen: Counted) -> set[str]:
+    return {_measured(counter) for counter in seen.counters if counter.checks.at_rest is False}
+
+
 def _failed_checks(seen: Counted, alive: Iterable[str]) -> dict[str, list[str]]:
     """The counters among those `alive` in the probe that fail a check in the guest, by check."""
     found: dict[str, list[str]] = {}
@@ -93,7 +112,7 @@ def judge_no_false_counting(
     """VIRT-2: without a PMU any documented status conforms, and nothing may count."""
     if probe.verdict is not PmuVerdict.ABSENT:
         return skipped(f"there is a PMU here: the PMU probe says {probe.verdict}")
-    fact = f"the PMU probe found no PMU with {probe.accel}, {probe.machine}, -cpu {probe.cpu}"
+    fact = expect_counters(probe, privileged=True).because
     if first.status not in documented_allocate(generation):
         return failed("VIRT-2", f"without a PMU: expected a documented status, got {first.answer}", fact)
     if counted is None:

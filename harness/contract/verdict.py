@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.config.models import Accel, Arch, Cell, Generation
+from harness.config.models import Accel, Arch, Cell, Generation, Icount
 from harness.contract.clauses import CLAUSES, PROBE_SUITE
 from harness.contract.observations import Counted, Grant
 from harness.contract.outcomes import Outcome, Verdict
@@ -119,6 +119,8 @@ def realisation(
             missing.append(
                 f"pmu=off was asked for, the PMU probe found one ({probe.interface}, {probe.verdict})"
             )
+        if cell.icount is Icount.EXACT and probe.verdict is PmuVerdict.COUNTING and not _instructions(probe):
+            missing.append("icount=exact was asked for, no counter of the PMU probe counts instructions")
         if counted is not None:
             missing += [
                 f"guest and probe have different PMUs: {text}" for text in pmu_differences(probe, counted)
@@ -126,6 +128,10 @@ def realisation(
     if cpus is not None and cpus != cell.smp:
         missing.append(f"smp={cell.smp} was asked for, the guest has {cpus} CPU{'' if cpus == 1 else 's'}")
     return tuple(missing)
+
+
+def _instructions(probe: ProbeAnswer) -> bool:
+    return any(c.state is CounterState.COUNTING and c.event == "instructions" for c in probe.counters)
 
 
 def _why_absent(probe: ProbeAnswer) -> str:

@@ -8,7 +8,6 @@ from harness.caching import Say
 from harness.config.models import Generation, GuestDefinition, GuestKind, HalKind, HalSettings, WithoutPmu
 from harness.driver import protocol
 from harness.driver.build import DriverBuild, build_driver
-from harness.driver.defects import DEFECTS
 from harness.driver.inspect import preflight
 from harness.driver.session import ClientSession
 from harness.driver.sign import signed_build
@@ -18,6 +17,7 @@ from harness.guest.transport import Transport
 #: Two instances of one binary: the second one is the "second driver" of the contract.
 SERVICES = ("pmctest", "pmctest2")
 LANE_SERVICE = "pmclane"
+SERVICE_DOES_NOT_EXIST = 1060  # Win32
 SYSTEM_HAL = r"C:\windows\system32\hal.dll"
 START_TIMEOUT_MS = 30_000
 SERVICE_EXISTS = 1073  # ERROR_SERVICE_EXISTS
@@ -69,6 +69,16 @@ def verify(session: ClientSession, hashes: dict[str, str]) -> None:
             )
 
 
+def remove_drivers(session: ClientSession) -> None:
+    """Delete the services of both instances, which do not run, where there are any: they outlive a reboot."""
+    for service in SERVICES:
+        try:
+            session.call("service.delete", protocol.ServiceState, name=service)
+        except ClientError as error:
+            if error.code != SERVICE_DOES_NOT_EXIST:
+                raise
+
+
 def start_drivers(session: ClientSession, definition: GuestDefinition) -> None:
     """Create and start both instances of the test driver. Raises DriverError with the remedy."""
     for service in SERVICES:
@@ -97,7 +107,7 @@ def configure_hal(session: ClientSession, hal: HalSettings) -> None:
         protocol.Empty,
         shared=int(hal.generation is Generation.SHARED),
         refuse=int(hal.without_pmu is WithoutPmu.REFUSE),
-        defect=DEFECTS[hal.defect] if hal.defect else 0,
+        defect=hal.defect or "",
     )
 
 

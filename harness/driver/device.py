@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from harness.contract.observations import Call
+from harness.deadlines import timeout_factor
 from harness.driver import protocol
 from harness.driver.session import ClientSession
-from harness.errors import ClientError
+from harness.errors import ClientError, NeverReturned
 
 #: Put into the handle cell before each allocate, to prove that the routine wrote it.
 POISON = 0xAAAA_AAAA_AAAA_AAAA
+#: A call of a routine takes microseconds. One that takes longer than this does not return.
+RETURN_S = 8.0
+ERROR_TIMEOUT = 1460  # Win32: what the client answers for a call that it has given up
 CYCLES_TIMEOUT_S = 180.0
 RACE_TIMEOUT_S = 180.0
 COUNT_ALL_TIMEOUT_S = 180.0
@@ -22,7 +26,7 @@ class Device:
     """Calls of the two routines through one handle of the test driver; closing it frees what it holds.
 
     Every call is kept in `calls`, for the clauses about all calls. Raises ClientError when the IRP itself fails:
-    that is never the answer of a routine.
+    that is never the answer of a routine. Raises NeverReturned when a routine hangs; the handle is then of no more use.
     """
 
     def __init__(self, session: ClientSession, number: int, service: str) -> None:
@@ -30,14 +34,22 @@ class Device:
         self._number = number
         self.service = service
         self.calls: list[Call] = []
+        self._hangs = False
 
     @classmethod
     def open(cls, session: ClientSession, service: str) -> Device:
         """Open the instance that runs as this service."""
         return cls(session, session.call("device.open", protocol.DeviceOpened, name=service).device, service)
 
+    @property
+    def number(self) -> int:
+        """The client's number for it."""
+        return self._number
+
     def close(self) -> None:
-        """Close the handle; the driver frees what it holds."""
+        """Close the handle; the driver frees what it holds. A handle on which a call hangs is left alone."""
+        if self._hangs:
+            return  # the driver could not answer, either: the guest is done for
         self._session.call("device.close", protocol.Empty, device=self._number)
 
     def info(self) -> protocol.DriverInfo:
@@ -53,11 +65,13 @@ class Device:
         cpu: int | None = None,
         keep: bool = False,
         irql: protocol.Irql | None = None,
+        null_cell: bool = False,
     ) -> Call:
         """HalAllocateHardwareCounters; without arguments the plain request (NULL, 0, NULL).
 
         With `keep` the allocation belongs to the driver instead of to this handle: only a free or its unload ends it.
-        `irql` 2 makes the call at DISPATCH_LEVEL: only a driver that was started with AllowDestructive=1 does that.
+        `irql` 2 makes the call at DISPATCH_LEVEL, `null_cell` passes NULL for CounterSetHandle: only a driver that was
+        started with AllowDestructive=1 does that.
         """
         return self._call(
             "allocate",
@@ -68,6 +82,7 @@ class Device:
             poison=POISON,
             keep=keep,
             irql=irql,
+            null_cell=null_cell,
         )
 
     def free(
@@ -77,13 +92,23 @@ class Device:
         cpu: int | None = None,
         worker: bool = False,
         irql: protocol.Irql | None = None,
+        any_value: bool = False,
     ) -> Call:
-        """HalFreeHardwareCounters; `worker` makes a system thread call it; `irql` as in `allocate`."""
-        return self._call("free", handle=handle, cpu=cpu, worker=worker, irql=irql)
+        """HalFreeHardwareCounters; `worker` makes a system thread call it; `irql` as in `allocate`.
+
+        `any_value` passes a value on that never was a handle (AllowDestructive=1 only).
+        """
+        return self._call("free", handle=handle, cpu=cpu, worker=worker, irql=irql, any=any_value)
+
+    def free_pool(self) -> Call:
+        """HalFreeHardwareCounters with the address of nonpaged pool (AllowDestructive=1 only)."""
+        return self._call("free", handle=0, pool=True)
 
     def leak(self) -> Call:
         """The plain request, whose grant the driver forgets: nothing ever frees it (AllowDestructive=1 only)."""
-        return self._call("leak")
+        result = self._session.call("leak", protocol.CallResult, device=self._number)
+        self.calls.append(to_call("leak", result))
+        return self.calls[-1]
 
     def holdings(self) -> tuple[protocol.Held, ...]:
         """All allocations that this instance of the driver holds."""
@@ -136,7 +161,13 @@ class Device:
         return self._session.call("guard", protocol.GuardResult, device=self._number, access=access)
 
     def _call(self, op: str, **args: Any) -> Call:
-        result = self._session.call(op, protocol.CallResult, device=self._number, **args)
+        limit = int(RETURN_S * timeout_factor() * 1000)
+        result = self._session.call(op, protocol.CallResult, device=self._number, timeout_ms=limit, **args)
+        if result.transport == ERROR_TIMEOUT:
+            self._hangs = True
+            raise NeverReturned(
+                f"{op}: the routine did not return within {limit / 1000:.0f} s; the guest's client still answers"
+            )
         call = to_call(op, result)
         self.calls.append(call)
         return call

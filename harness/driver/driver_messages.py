@@ -98,7 +98,8 @@ class AllocateArgs(Message):
 
     `cpu`: the CPU (index over all groups) to call it on; `poison`: what the handle cell holds before; `keep`: what is
     granted belongs to the driver instead of to this handle of the device: only a free or its unload ends it; `irql`:
-    2 calls it at DISPATCH_LEVEL, which the driver refuses unless it is `destructive`.
+    2 calls it at DISPATCH_LEVEL; `null_cell`: CounterSetHandle is NULL. The driver refuses both unless it is
+    `destructive`. `timeout_ms`: when to give the call up, 0 for never.
     """
 
     device: UInt32
@@ -109,16 +110,25 @@ class AllocateArgs(Message):
     poison: HexInt = 0xAAAA_AAAA_AAAA_AAAA
     keep: bool = False
     irql: Irql | None = None
+    timeout_ms: UInt32 = 0
+    null_cell: bool = False
 
 
 class FreeArgs(Message):
-    """HalFreeHardwareCounters with NULL or any handle that the HAL ever returned to this instance of the driver."""
+    """HalFreeHardwareCounters with NULL or any handle that the HAL ever returned to this instance of the driver.
+
+    `any`: with any other value, too; `pool`: with the address of a block of the driver's nonpaged pool, whatever
+    `handle` says. Both need a driver that is `destructive`.
+    """
 
     device: UInt32
     handle: HexInt
     cpu: UInt32 | None = None
     worker: bool = False
     irql: Irql | None = None
+    timeout_ms: UInt32 = 0
+    any: bool = False
+    pool: bool = False
 
 
 class CallResult(Message):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -47,6 +46,14 @@ from harness.driver.driver_messages import (
     Resource,
     Resources,
 )
+from harness.driver.sequence_messages import (
+    MAX_STEPS,
+    SequenceArgs,
+    SequenceResult,
+    SequenceStep,
+    StepAnswer,
+    StepReference,
+)
 from harness.driver.system_messages import (
     ClockSet,
     CpuidLeaf,
@@ -67,12 +74,13 @@ from harness.driver.system_messages import (
     ServiceType,
     SystemState,
 )
-from harness.driver.wire import Empty, HexInt, Message, UInt16, UInt32
+from harness.driver.wire import Empty, ErrorInfo, ErrorKind, HexInt, Message, UInt16, UInt32
 
 __all__ = [
     "MAX_CYCLES",
     "MAX_RACE_ROUNDS",
     "MAX_RACE_THREADS",
+    "MAX_STEPS",
     "PROTOCOL_VERSION",
     "REQUESTS",
     "Affinity",
@@ -128,12 +136,17 @@ __all__ = [
     "Request",
     "Resource",
     "Resources",
+    "SequenceArgs",
+    "SequenceResult",
+    "SequenceStep",
     "ServiceChange",
     "ServiceCreate",
     "ServiceName",
     "ServiceState",
     "ServiceStatus",
     "ServiceType",
+    "StepAnswer",
+    "StepReference",
     "SystemState",
     "UInt16",
     "UInt32",
@@ -151,22 +164,6 @@ class Hello(Message):
     version: str
     arch: str
     pid: UInt32
-
-
-class ErrorKind(StrEnum):
-    """Whose number `code` is; `protocol` means that the request itself was wrong."""
-
-    WIN32 = "win32"
-    NTSTATUS = "ntstatus"
-    PROTOCOL = "protocol"
-
-
-class ErrorInfo(Message):
-    """Why a request failed; `what` names the call, or says what is wrong with the request."""
-
-    kind: ErrorKind
-    code: UInt32
-    what: str
 
 
 class Request(Message):
@@ -218,6 +215,7 @@ REQUESTS: dict[str, tuple[type[Message], type[Message]]] = {
     "holder.start": (HolderStart, HolderStarted),
     "holder.kill": (Empty, HolderKilled),
     "holder.free": (HolderFree, CallResult),
+    "sequence": (SequenceArgs, SequenceResult),
     "exit": (Empty, Empty),
 }
 """Each operation: the model of its arguments, and of its result."""

@@ -62,7 +62,7 @@ class HalConfigure(Message):
 
     shared: UInt32
     refuse: UInt32
-    defect: UInt32
+    defect: str
 
 
 class ServiceType(StrEnum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
@@ -39,3 +40,19 @@ class Message(BaseModel):
 
 class Empty(Message):
     """Nothing to say."""
+
+
+class ErrorKind(StrEnum):
+    """Whose number `code` is; `protocol` means that the request itself was wrong."""
+
+    WIN32 = "win32"
+    NTSTATUS = "ntstatus"
+    PROTOCOL = "protocol"
+
+
+class ErrorInfo(Message):
+    """Why a request failed; `what` names the call, or says what is wrong with the request."""
+
+    kind: ErrorKind
+    code: UInt32
+    what: str

@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.caching import Say
-from harness.config.models import Accel, Arch
+from harness.config.models import Accel, Arch, Cell, Icount
 from harness.deadlines import FACTOR_VARIABLE, timeout_factor
 from harness.errors import DeadlineExceeded, InfrastructureError, ProtocolError, QemuError
 from harness.host.tools import host_arch, qemu_version
@@ -46,6 +46,13 @@ class _Proof(BaseModel):
     usable: bool
     reason: str
     remedy: str = ""
+
+
+def accelerator_for(cell: Cell) -> AcceleratorChoice:
+    """The accelerator of a cell: as `choose_accelerator` decides, but only the emulator counts instructions exactly."""
+    if cell.icount is Icount.EXACT:
+        return AcceleratorChoice(accel=Accel.TCG, reason="icount: exact needs the emulator")
+    return choose_accelerator(cell.accel, cell.arch, cell.machine)
 
 
 def choose_accelerator(

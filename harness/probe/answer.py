@@ -8,7 +8,14 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from harness.errors import ProtocolError
-from harness.probe.models import Counter, CounterChecks, CounterState, PmuVerdict
+from harness.probe.models import (
+    Counter,
+    CounterChecks,
+    CounterState,
+    OverflowChecks,
+    OverflowInterrupt,
+    PmuVerdict,
+)
 
 
 def _unhex(text: object) -> object:
@@ -36,6 +43,17 @@ class RawCounter(_Line):
     checks: CounterChecks
 
 
+class RawOverflow(_Line):
+    """What one counter's overflow did."""
+
+    name: str
+    event: str
+    interrupts: Hex
+    number: Hex
+    status: Hex
+    checks: OverflowChecks
+
+
 class RawAnswer(_Line):
     """The whole line. `probe` is the image's architecture, `width` in bits, `fault` the first fault seen."""
 
@@ -48,6 +66,8 @@ class RawAnswer(_Line):
     loop: Hex
     fault: Hex
     counters: tuple[RawCounter, ...]
+    overflows: tuple[RawOverflow, ...]
+    overflows_untried: str
     registers: dict[str, str]
 
     @property
@@ -71,6 +91,14 @@ class RawAnswer(_Line):
                 checks=c.checks,
             )
             for c in self.counters
+        )
+
+    @property
+    def overflow_models(self) -> tuple[OverflowInterrupt, ...]:
+        """What the overflows did in the words of the public answer."""
+        return tuple(
+            OverflowInterrupt(**{**dict(overflow), "status": hex(overflow.status)})
+            for overflow in self.overflows
         )
 
 

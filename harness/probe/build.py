@@ -73,7 +73,7 @@ def build_probe(arch: Arch, *, say: Say = lambda _: None) -> Path:
 
 def _compile(target: _Platform, sources: Path, folder: Path) -> None:
     home = sources / "probe" / target.folder
-    inputs = [home / "start.S", home / "platform.c", sources / "probe" / "probe.c"]
+    inputs = [home / "start.S", *sorted(home.glob("*.c")), sources / "probe" / "probe.c"]
     inputs += sorted((sources / "pmu").glob("*.c"))
     elf = folder / ("linked.elf" if target.raw else target.image)
     deadline = Deadline("building the PMU probe", BUILD_DEADLINE_S)

@@ -31,7 +31,7 @@ class CounterChecks(BaseModel):
     `started`: it moved while enabled; `in_range`: by what the loop makes; `stopped`: it stands still when disabled;
     `reset`: a written 0 is read, and stays; `rdpmc`: the instruction RDPMC reads what the register shows (x86);
     `overflow`: the overflow status is set by a wrap and cleared when told to; `restored`: each register read back as
-    it was found.
+    it was found; `at_rest`: it was not enabled when it was found.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +43,7 @@ class CounterChecks(BaseModel):
     rdpmc: bool | None = None
     overflow: bool | None = None
     restored: bool | None = None
+    at_rest: bool | None = None
 
 
 class Counter(BaseModel):
@@ -64,13 +65,49 @@ class Counter(BaseModel):
     checks: CounterChecks = CounterChecks()
 
 
+class OverflowChecks(BaseModel):
+    """What was asked of one counter's overflow interrupt.
+
+    `enabled`, `disabled`: it could be switched, and reads so; `masked`: disabled, a wrap sets the overflow status and
+    interrupts nobody; `cleared`: that status can be cleared; `delivered`: enabled, a wrap interrupts once, with the
+    PMU's interrupt and this counter's status alone, and is over when that is cleared; `by_software`: so does a status
+    that software sets.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool
+    disabled: bool
+    masked: bool
+    cleared: bool
+    delivered: bool
+    by_software: bool
+
+
+class OverflowInterrupt(BaseModel):
+    """What the overflow of one counter did: how often it interrupted, by which number, with which overflow status.
+
+    `number` is the interrupt controller's (on aarch64 the INTID); `status` is hexadecimal text.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    event: str
+    interrupts: int
+    number: int
+    status: str
+    checks: OverflowChecks
+
+
 class ProbeAnswer(BaseModel):
     """The answer of one probe run with the accelerator, machine and CPU string of a cell.
 
     `interface` is intel-arch, amd, amd-v2, pmuv3 or none; `advertised` holds the raw ID registers by name, as
     hexadecimal text; `general_counters` and `fixed_counters` are those advertised (AMD's four legacy counters
-    never are); `counters` has one entry per counter and event, without a PMU they are observations only. All
-    of it is about the boot CPU. `elapsed_s` is from process start to answer.
+    never are); `counters` has one entry per counter and event, without a PMU they are observations only; `overflows`
+    has one for each of them that counts, or `overflows_untried` says why there are none. All of it is about the boot
+    CPU. `elapsed_s` is from process start to answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -86,6 +123,8 @@ class ProbeAnswer(BaseModel):
     general_counters: int
     fixed_counters: int
     counters: tuple[Counter, ...]
+    overflows: tuple[OverflowInterrupt, ...] = ()
+    overflows_untried: str = ""
     advertised: dict[str, str]
     elapsed_s: float
     qemu_version: str

@@ -18,6 +18,7 @@ from harness.host.tools import qemu_binary, qemu_version, require_tool
 from harness.probe.answer import RawAnswer, parse_answer
 from harness.probe.build import build_probe
 from harness.probe.models import ProbeAnswer
+from harness.vm.machine import accelerator_arguments
 
 PROBE_DEADLINE_S = 10.0
 DEFAULT_MACHINES = {Arch.X86_64: "q35", Arch.AARCH64: "virt"}
@@ -38,13 +39,21 @@ ANSWER_DEVICES = {
 
 
 def probe_argv(
-    arch: Arch, *, qemu: Path, image: Path, accel: Accel, machine: str, cpu_string: str, smp: int
+    arch: Arch,
+    *,
+    qemu: Path,
+    image: Path,
+    accel: Accel,
+    machine: str,
+    cpu_string: str,
+    smp: int,
+    icount: bool = False,
 ) -> list[str]:
     """QEMU's argument vector. It dies with the thread that starts it, whatever kills that (setpriv)."""
     return [
         str(require_tool("setpriv")), "--pdeathsig", "KILL",
         str(qemu), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-        "-accel", accel.value, "-machine", machine, "-cpu", cpu_string,
+        *accelerator_arguments(accel, icount=icount), "-machine", machine, "-cpu", cpu_string,
         "-smp", str(smp), "-m", str(MEMORY_MIB),
         "-chardev", "stdio,id=answer,signal=off", *ANSWER_DEVICES[arch], "-kernel", str(image),
     ]  # fmt: skip
@@ -57,6 +66,7 @@ def run_probe(
     cpu_string: str,
     *,
     smp: int = 1,
+    icount: bool = False,
     deadline_s: float = PROBE_DEADLINE_S,
     say: Say = lambda _: None,
     qemu: Path | None = None,
@@ -64,10 +74,10 @@ def run_probe(
 ) -> ProbeAnswer:
     """Boot the probe, built if need be, and return its answer, which is about the boot CPU.
 
-    `deadline_s` (scaled) is for the run alone. `qemu` and `image` replace the installed emulator and the
-    built probe. Raises UsageError for `auto` (decide first), ToolMissing, BuildError, QemuError when QEMU
-    refuses or ends without an answer, DeadlineExceeded with what was seen last, ProtocolError for an answer
-    that is none.
+    With `icount` the emulator counts instructions, for one CPU. `deadline_s` (scaled) is for the run alone. `qemu` and
+    `image` replace the installed emulator and the built probe. Raises UsageError for `auto` (decide first),
+    ToolMissing, BuildError, QemuError when QEMU refuses or ends without an answer, DeadlineExceeded with what was seen
+    last, ProtocolError for an answer that is none.
     """
     if accel is Accel.AUTO:
         raise UsageError("the PMU probe runs on one accelerator", remedy="decide between kvm and tcg first")
@@ -80,6 +90,7 @@ def run_probe(
         machine=machine,
         cpu_string=cpu_string,
         smp=smp,
+        icount=icount,
     )
     deadline = Deadline(f"PMU probe ({accel}, {machine}, {cpu_string})", deadline_s)
     with tempfile.TemporaryFile() as stderr:
@@ -103,6 +114,8 @@ def run_probe(
         general_counters=raw.general,
         fixed_counters=raw.fixed,
         counters=raw.counter_models,
+        overflows=raw.overflow_models,
+        overflows_untried=raw.overflows_untried,
         advertised=raw.registers,
         elapsed_s=round(elapsed, 4),
         qemu_version=version,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+from harness.contract.clauses import CLAUSES, JudgementKind
+from harness.contract.crash import is_finding
 from harness.contract.outcomes import Outcome, Verdict
 from harness.report.summary import CellSummary, Summary, shortage
 
@@ -13,7 +15,8 @@ from harness.report.summary import CellSummary, Summary, shortage
 class Finding:
     """One cause, and the cells and clauses it was seen in.
 
-    `kind` is fail, infrastructure, guest, error, unknown, record, or retried: went wrong once and right the next time.
+    `kind` is fail, survived (a defect did), crash (a guest stopped where no page says what must happen),
+    infrastructure, guest, error, unknown, record, or retried: went wrong once and right the next time.
     """
 
     kind: str
@@ -23,14 +26,40 @@ class Finding:
 
 
 def findings(summary: Summary) -> list[Finding]:
-    """All findings of a run, the most serious first. Empty exactly when nothing went wrong."""
+    """All findings of a run, the most serious first. Empty when nothing went wrong, and nothing stopped a guest.
+
+    What cells with a defect show is none: that a defect survives is one.
+    """
+    survivors = _survivors(summary)
+    broken = {kill.cell for kill in summary.defects}
+    summary = summary.model_copy(
+        update={"cells": tuple(cell for cell in summary.cells if cell.id not in broken)}
+    )
     return [
+        *survivors,
         *_violations(summary),
+        *_crashes(summary),
         *_incidents(summary),
         *_errors(summary),
         *_unknown(summary),
         *_records(summary),
         *_retries(summary),
+    ]
+
+
+def _survivors(summary: Summary) -> list[Finding]:
+    """Defects that no clause noticed which promises against them."""
+    return [
+        Finding(
+            "survived",
+            f"the defect {kill.defect} {'survived' if kill.judged else 'could not be judged'} "
+            f"in the {kill.generation} generation: "
+            f"promised by {', '.join(kill.promised)}, noticed by {', '.join(kill.killed_by) or 'none'}",
+            (kill.cell,),
+            kill.promised,
+        )
+        for kill in summary.defects
+        if kill.survived
     ]
 
 
@@ -49,6 +78,21 @@ def _violations(summary: Summary) -> list[Finding]:
     return [
         Finding("fail", reason, tuple(cells), (clause,)) for (clause, reason), cells in seen.items()
     ] + broken
+
+
+def _crashes(summary: Summary) -> list[Finding]:
+    """One finding for each clause of the crash part whose question stopped a guest, with all cells that have it."""
+    seen: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for cell in summary.cells:
+        for clause, outcome in cell.clauses.items():
+            reason = cell.clause_reasons.get(clause, "")
+            if outcome is Outcome.RECORDED and _is_crash(clause) and is_finding(reason):
+                seen[clause, reason].append(cell.id)
+    return [Finding("crash", reason, tuple(cells), (clause,)) for (clause, reason), cells in seen.items()]
+
+
+def _is_crash(clause: str) -> bool:
+    return clause in CLAUSES and CLAUSES[clause].judgement is JudgementKind.CRASH
 
 
 def _incidents(summary: Summary) -> list[Finding]:

@@ -17,12 +17,14 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from harness.config.defects import DEFECTS
 from harness.contract.clauses import CLAUSES
 from harness.contract.outcomes import Outcome
 from harness.report import words
 from harness.report.findings import Finding, findings
+from harness.report.kills import Kill
 from harness.report.loading import CellView, RunView
-from harness.report.summary import EXIT_MEANINGS, CellSummary, Summary
+from harness.report.summary import CellSummary, Summary
 from harness.report.text import count, seconds, visible, write_atomically
 from harness.runs.record import WORST_FIRST
 
@@ -78,15 +80,20 @@ def report_html(folder: Path, view: RunView, summary: Summary) -> str:
             findings=found,
             concerned={cell for finding in found for cell in finding.cells}
             | {cell.id for cell in summary.cells if cell.missing},
-            exit_meaning=EXIT_MEANINGS[summary.exit_code],
+            exit_meaning=summary.exit_meaning,
             headline=_headline(summary, found),
+            promised={kill.cell: kill.promised for kill in summary.defects},
+            defects=_by_defect(summary),
             catalogue=CLAUSES,
             clauses=clauses,
             families=_families(clauses),
             clause_counts={
                 clause: _counts(cell.clauses.get(clause) for cell in summary.cells) for clause in clauses
             },
+            clause_tests={clause: _tests(view, clause) for clause in clauses},
             groups=_groups(summary.cells),
+            baselines=_baselines(summary),
+            strict=any(cell.baseline and cell.baseline.strict for cell in summary.cells),
             verdicts=Counter(cell.verdict for cell in summary.cells),
             realised=Counter(cell.realised for cell in summary.cells),
             probe_only=sum(not cell.clauses and not cell.missing for cell in summary.cells),
@@ -137,8 +144,22 @@ def _environment() -> Environment:
     return environment
 
 
+def _baselines(summary: Summary) -> dict[tuple[str, ...], list[str]]:
+    """What is not as in its baseline, with all cells of which that is so; changes first."""
+    found: dict[tuple[Any, ...], list[str]] = {}
+    for cell in summary.cells:
+        for entry in cell.baseline.changes if cell.baseline else ():
+            key = (entry.clause, entry.test, entry.state, entry.old, entry.new)
+            found.setdefault(key, []).append(cell.id)
+    return dict(sorted(found.items(), key=lambda item: (item[0][2], item[0][0])))
+
+
 def _headline(summary: Summary, found: list[Finding]) -> str:
     """The first thing to read: what is the matter, in a few words."""
+    survived = sum(kill.survived for kill in summary.defects)
+    if summary.defects and (survived or summary.exit_code == 0):
+        total = count(len(summary.defects), "defect")
+        return f"{survived} of {total} survived" if survived else f"{total}, each noticed"
     violated = dict.fromkeys(
         clause for finding in found if finding.kind == "fail" for clause in finding.clauses
     )
@@ -150,12 +171,26 @@ def _headline(summary: Summary, found: list[Finding]) -> str:
     return "Every judged clause holds"
 
 
+def _by_defect(summary: Summary) -> list[tuple[str, str, dict[str, Kill]]]:
+    """Each defect with what it does, and its kill in each generation."""
+    found: dict[str, dict[str, Kill]] = {}
+    for kill in summary.defects:
+        found.setdefault(kill.defect, {})[kill.generation] = kill
+    return [(name, DEFECTS[name].does if name in DEFECTS else "", by) for name, by in found.items()]
+
+
 def _clause_order(summary: Summary) -> list[str]:
     """All clauses planned or recorded, in the order of the catalogue; unknown ones behind."""
     seen = dict.fromkeys(clause for cell in summary.cells for clause in (*cell.clauses, *cell.missing))
     return [clause for clause in CLAUSES if clause in seen] + [
         clause for clause in seen if clause not in CLAUSES
     ]
+
+
+def _tests(view: RunView, clause: str) -> list[str]:
+    """The tests that judged a clause in any cell, by name."""
+    records = (record for cell in view.cells.values() for record in cell.clauses.get(clause, ()))
+    return list(dict.fromkeys(record.test.rpartition("::")[2] or record.test for record in records))
 
 
 def _families(clauses: list[str]) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -1,5 +1,7 @@
 """junit.xml (xunit2) for CI services: a suite per cell, a case per clause, and one for the cell's verdict.
 
+A cell with a defect that is to be noticed has one case: that it is.
+
 A violation is a failure. Trouble of infrastructure or guest is an error, and so is what was planned and
 not recorded.
 """
@@ -12,6 +14,7 @@ from xml.etree import ElementTree as ET
 
 from harness.contract.clauses import CLAUSES
 from harness.contract.outcomes import Outcome, Verdict
+from harness.report.kills import Kill
 from harness.report.loading import CellView, RunView
 from harness.report.summary import CellSummary, Summary
 from harness.report.text import count, one_line, visible, write_atomically
@@ -42,15 +45,18 @@ def write_junit(folder: Path, view: RunView, summary: Summary) -> None:
 
 
 def _suite(view: CellView, cell: CellSummary, summary: Summary) -> ET.Element:
+    for kill in summary.defects:
+        if kill.cell == cell.id:
+            return _counted(
+                cell.id, [_kill_case(kill, cell)], time=cell.duration_s, started=_began(view, summary)
+            )
     cases = [_verdict_case(view, cell)]
     cases += [_clause_case(view, cell, clause) for clause in cell.clauses]
     for clause in cell.missing:
         case = _case(cell.id, clause, 0.0, _clause_properties(clause))
         _result(case, "error", "planned, and not recorded")
         cases.append(case)
-    suite = _counted(
-        cell.id, cases, time=cell.duration_s, started=(view.first_time or summary.started).isoformat()
-    )
+    suite = _counted(cell.id, cases, time=cell.duration_s, started=_began(view, summary))
     suite.insert(
         0,
         _properties(
@@ -66,6 +72,19 @@ def _suite(view: CellView, cell: CellSummary, summary: Summary) -> ET.Element:
         ),
     )
     return suite
+
+
+def _began(view: CellView, summary: Summary) -> str:
+    return (view.first_time or summary.started).isoformat()
+
+
+def _kill_case(kill: Kill, cell: CellSummary) -> ET.Element:
+    """A cell with a defect: what fails in it is what was wanted."""
+    properties = {"promised": ", ".join(kill.promised), "killed_by": ", ".join(kill.killed_by)}
+    case = _case(cell.id, f"the defect {kill.defect} is noticed", cell.duration_s, properties)
+    if kill.survived:
+        _result(case, "failure" if kill.judged else "error", f"{kill.verdict}: {', '.join(kill.promised)}")
+    return case
 
 
 def _verdict_case(view: CellView, cell: CellSummary) -> ET.Element:

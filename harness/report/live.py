@@ -65,6 +65,7 @@ class LiveProgress:
         self._planned: dict[str, int] = {}
         self._running: dict[str, _Running] = {}
         self._ended: set[str] = set()
+        self._broken: set[str] = set()  # cells in which violations are wanted
         self._live = (
             Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         )
@@ -86,6 +87,7 @@ class LiveProgress:
             match record:
                 case RunRecord():
                     self._planned = {cell.id: len(cell.clauses) for cell in record.cells}
+                    self._broken = {cell.id for cell in record.cells if cell.promised}
                 case RunEndRecord():
                     pass
                 case _ if record.cell not in self._ended:
@@ -106,7 +108,7 @@ class LiveProgress:
                 running.last = f"{record.clause} {record.outcome}"
                 before = running.outcomes.get(record.clause, record.outcome)
                 running.outcomes[record.clause] = worst_outcome((before, record.outcome))
-                if record.outcome in (Outcome.FAIL, Outcome.ERROR):
+                if record.outcome in (Outcome.FAIL, Outcome.ERROR) and cell not in self._broken:
                     self._alarm(
                         cell,
                         f"{record.clause} {record.outcome}: {record.reason}",

@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.errors import InfrastructureError, UsageError
 from harness.runs.record import (
     SCHEMA_VERSION,
+    BaselineRecord,
     CellEndRecord,
     CellRecord,
     ClauseRecord,
@@ -34,6 +35,7 @@ class CellView:
     clauses: dict[str, list[ClauseRecord]] = field(default_factory=dict)
     incidents: list[IncidentRecord] = field(default_factory=list)
     retries: list[IncidentRecord] = field(default_factory=list)
+    baseline: BaselineRecord | None = None
     end: CellEndRecord | None = None
     first_time: datetime | None = None
     last_time: datetime | None = None
@@ -49,9 +51,19 @@ class CellView:
         return tuple(clause for clause in self.plan.clauses if clause not in self.clauses)
 
     def add(
-        self, record: CellRecord | ProbeRecord | PhaseRecord | ClauseRecord | IncidentRecord | CellEndRecord
+        self,
+        record: CellRecord
+        | ProbeRecord
+        | PhaseRecord
+        | ClauseRecord
+        | IncidentRecord
+        | BaselineRecord
+        | CellEndRecord,
     ) -> None:
         """Sort one more record in."""
+        if isinstance(record, BaselineRecord):  # written when the run ended: no part of the cell's time
+            self.baseline = record
+            return
         self.first_time = self.first_time or record.time
         self.last_time = record.time
         match record:

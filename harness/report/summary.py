@@ -8,11 +8,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from harness.config.models import Expect
 from harness.contract.outcomes import Outcome, Verdict
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, EXIT_VIOLATION
 from harness.probe.models import PmuVerdict, ProbeAnswer
+from harness.report.changes import CellBaseline, cell_baseline
+from harness.report.kills import Kill, Seen, kills
 from harness.report.loading import CellView, RunView, load_run
 from harness.report.text import count, write_atomically
+from harness.report.traceability import TracedClause, trace
 from harness.runs.record import WORST_FIRST, ClauseRecord, ExcludedCell, IncidentRecord, worst_outcome
 
 SCHEMA_VERSION = 1
@@ -21,6 +25,7 @@ MAX_NAMED = 8
 """Clauses that a sentence about a shortage names; `missing` has them all."""
 UNENDED = "the run ended before this cell did"
 
+EXIT_KILLED = "every defect is noticed, and the sound HAL conforms"
 EXIT_MEANINGS = {
     EXIT_OK: "all conform",
     EXIT_VIOLATION: "contract violation",
@@ -54,7 +59,8 @@ class CellSummary(_Model):
     or null, and `probe_answer` all that it said. `clauses` maps each recorded clause to the outcome that
     counts: of several tests the first of fail, error, pass, recorded, skipped. `clause_reasons` has the
     reasons of all tests that gave one. `missing` names the clauses that were planned and not recorded.
-    `incidents` count in the exit code; `retries` are the ones that another try followed.
+    `incidents` count in the exit code; `retries` are the ones that another try followed. `baseline` is null when
+    the observations were not compared with one.
     """
 
     id: str
@@ -73,6 +79,7 @@ class CellSummary(_Model):
     retries: tuple[Incident, ...]
     provenance: dict[str, str]
     config: dict[str, Any]
+    baseline: CellBaseline | None
 
 
 class Summary(_Model):
@@ -80,6 +87,7 @@ class Summary(_Model):
 
     A shortage is red: `exit_code` is 3 then (or 1, which outweighs it), and `problems` names it in words.
     `partial` when only some tests of the suite were asked for: the plan then holds their clauses alone.
+    `expect` says what is green: with `killed` the violations of `defects` that did not survive are what is wanted.
     `finished` is false for a run that was killed or still goes on. `counts` has the pairs by outcome.
     """
 
@@ -100,6 +108,18 @@ class Summary(_Model):
     host: dict[str, str]
     versions: dict[str, str]
     excluded: tuple[ExcludedCell, ...]
+    traceability: tuple[TracedClause, ...]
+    expect: Expect = Expect.CONFORM
+    defects: tuple[Kill, ...] = ()
+
+    @property
+    def exit_meaning(self) -> str:
+        """The exit code in words."""
+        if self.defects and self.exit_code != EXIT_INFRASTRUCTURE:
+            survivors = [kill.defect for kill in self.defects if kill.survived]
+            survived = f"not noticed: {', '.join(dict.fromkeys(survivors))}"
+            return EXIT_KILLED if self.exit_code == EXIT_OK else survived if survivors else EXIT_MEANINGS[1]
+        return EXIT_MEANINGS[self.exit_code]
 
 
 def summarize(folder: Path) -> Summary:
@@ -113,7 +133,12 @@ def summarize_run(view: RunView) -> Summary:
     planned = sum(len(cell.plan.clauses) for cell in view.cells.values())
     outcomes = [outcome for cell in cells for outcome in cell.clauses.values()]
     problems = [*view.damage, *(f"{cell.id}: {shortage(cell)}" for cell in cells if shortage(cell))]
-    exit_code = _exit_code(cells, problems)
+    defects = kills(_seen(cell, view) for cell in cells) if view.run.expect is Expect.KILLED else ()
+    killed = {kill.cell for kill in defects if not kill.survived}
+    exit_code = _exit_code(tuple(cell for cell in cells if cell.id not in killed), problems)
+    survivors = [kill for kill in defects if kill.survived]
+    if exit_code == EXIT_OK and survivors:
+        exit_code = EXIT_VIOLATION if any(kill.judged for kill in survivors) else EXIT_INFRASTRUCTURE
     if exit_code == EXIT_OK and view.end and view.end.exit_code != EXIT_OK:
         problems.append(f"the run ended with exit code {view.end.exit_code}, and no record says why")
         exit_code = EXIT_INFRASTRUCTURE
@@ -135,6 +160,19 @@ def summarize_run(view: RunView) -> Summary:
         host=view.run.host,
         versions=view.run.versions,
         excluded=view.run.excluded,
+        traceability=trace(view.cells.values()),
+        expect=view.run.expect,
+        defects=defects,
+    )
+
+
+def _seen(cell: CellSummary, view: RunView) -> Seen:
+    return Seen(
+        cell=cell.id,
+        config=cell.config,
+        promised=view.cells[cell.id].plan.promised,
+        outcomes=cell.clauses,
+        reasons=cell.clause_reasons,
     )
 
 
@@ -181,6 +219,7 @@ def _summarize_cell(cell: CellView) -> CellSummary:
         retries=_told(cell.retries),
         provenance=cell.provenance,
         config=cell.plan.config,
+        baseline=cell_baseline(cell),
     )
 
 
@@ -209,7 +248,8 @@ def _exit_code(cells: tuple[CellSummary, ...], problems: list[str]) -> int:
     """A violation outweighs everything; then comes whatever could not be judged."""
     outcomes = {outcome for cell in cells for outcome in cell.clauses.values()}
     verdicts = {cell.verdict for cell in cells}
-    if Outcome.FAIL in outcomes or Verdict.BROKEN in verdicts:
+    changed = any(cell.baseline and cell.baseline.violated for cell in cells)
+    if Outcome.FAIL in outcomes or Verdict.BROKEN in verdicts or changed:
         return EXIT_VIOLATION
     if (
         problems

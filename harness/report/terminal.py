@@ -10,12 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.contract.outcomes import Outcome
+from harness.contract.overflow import judge_probe_overflow
 from harness.probe.models import CounterState, PmuVerdict, ProbeAnswer
 from harness.report import words
+from harness.report.changes import difference
 from harness.report.findings import Finding, findings
 from harness.report.html import FILE_NAME as HTML_NAME
+from harness.report.kill_table import kill_table
 from harness.report.live import LiveProgress
-from harness.report.summary import EXIT_MEANINGS, CellSummary, Summary
+from harness.report.summary import CellSummary, Summary
 from harness.report.text import count, one_line, seconds
 
 __all__ = ["LiveProgress", "print_probe", "print_summary"]
@@ -34,10 +37,14 @@ _COLUMNS = {
 }
 _KINDS = {
     "fail": "FAIL",
+    "survived": "ALIVE",
+    "crash": "CRASH",
     "record": "SHORT",
     "guest": "GUEST",
     "infrastructure": "INFRA",
     "retried": "RETRY",
+    "changed": "DIFF",
+    "new": "NEW",
 }
 _EXIT_COLOURS = {0: "bold green", 1: "bold red"}
 
@@ -47,11 +54,15 @@ def print_summary(summary: Summary, folder: Path, console: Console) -> None:
     if not console.is_terminal:
         console.width = max(console.width, LOG_WIDTH)
     console.print(_table(summary))
+    if summary.defects:
+        console.print(kill_table(summary), soft_wrap=True)
     found = findings(summary)
     for finding in found:
         console.print(_finding(finding), soft_wrap=True)
     if found:
         console.print()
+    for line in _baseline_lines(summary):
+        console.print(line, soft_wrap=True)
     if summary.partial:
         console.print(Text("Only some tests of the suite were asked for."), soft_wrap=True)
     if any(words.is_wine(cell) for cell in summary.cells):
@@ -65,7 +76,7 @@ def print_summary(summary: Summary, folder: Path, console: Console) -> None:
     )
     console.print(
         Text(
-            f"exit code {summary.exit_code}: {EXIT_MEANINGS[summary.exit_code]}",
+            f"exit code {summary.exit_code}: {summary.exit_meaning}",
             _EXIT_COLOURS.get(summary.exit_code, "bold yellow"),
         ),
         soft_wrap=True,
@@ -107,6 +118,30 @@ def print_probe(answer: ProbeAnswer, reason: str, console: Console) -> None:
             ),
             soft_wrap=True,
         )
+    if answer.verdict is PmuVerdict.COUNTING:
+        console.print(
+            Text(one_line(f"overflow interrupts: {judge_probe_overflow(answer).reason}")), soft_wrap=True
+        )
+
+
+def _baseline_lines(summary: Summary) -> list[Text]:
+    """A line for each observation that is not as in its baseline, with all cells; one for all that are new."""
+    changed: dict[tuple[str, str], list[str]] = {}
+    new = 0
+    for cell in summary.cells:
+        for entry in cell.baseline.changes if cell.baseline else ():
+            if entry.state == "changed":
+                changed.setdefault((entry.clause, difference(entry)), []).append(cell.id)
+            else:
+                new += 1
+    lines = [
+        _finding(Finding("changed", reason, tuple(cells), (clause,)))
+        for (clause, reason), cells in changed.items()
+    ]
+    if new:
+        words = f"{count(new, 'observation')} without a baseline (halpmc baseline accept)"
+        lines.append(_finding(Finding("new", words)))
+    return lines
 
 
 def _table(summary: Summary) -> Table:
@@ -149,11 +184,13 @@ def _word(shown: words.Shown) -> Text:
 
 def _finding(finding: Finding) -> Text:
     """One line: what kind, which clause, why, and where."""
-    clause = f"{finding.clauses[0]}: " if finding.kind == "fail" and finding.clauses else ""
+    clause = (
+        f"{finding.clauses[0]}: " if finding.kind in ("fail", "crash", "changed") and finding.clauses else ""
+    )
     named = ", ".join(finding.cells[:MAX_NAMED])
     more = f" and {len(finding.cells) - MAX_NAMED} more" if len(finding.cells) > MAX_NAMED else ""
     where = f"  [{named}{more}]" if finding.cells else ""
-    colour = "red" if finding.kind in ("fail", "record") else "yellow"
+    colour = "red" if finding.kind in ("fail", "record", "survived") else "yellow"
     return Text.assemble(
         (f"{_KINDS.get(finding.kind, 'ERROR'):6}", f"bold {colour}"),
         clause,

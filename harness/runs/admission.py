@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from harness.caching import Say
-from harness.config.models import Accel, Arch, Cell
+from harness.config.models import Accel, Arch, Cell, Icount
 from harness.contract.outcomes import Verdict
 from harness.deadlines import Deadline, wait_for
 from harness.errors import InfrastructureError, NoSpace
 from harness.host.ledger import Reservation
 from harness.host.resources import HostResources, read_resources
 from harness.host.slots import Needs, memory_short, never_fits, processors_short, vm_needs
-from harness.probe.accelerator import choose_accelerator
+from harness.probe.accelerator import accelerator_for
 from harness.runs.record import CellEndRecord, IncidentRecord, PhaseRecord, Recorder
 
 #: VMs of others may take this long. It counts only while this run has no cell running.
@@ -57,7 +57,7 @@ class Admission:
         self._say = say
         self._read = read
         self._waiting: _Waiting | None = None
-        self._accelerators: dict[tuple[Accel, Arch, str], Accel] = {}
+        self._accelerators: dict[tuple[Accel, Arch, str, Icount], Accel] = {}
 
     def admit(self, cell: Cell, running: Sequence[Cell]) -> Admitted | None:
         """The cell's memory, or None while it has to wait; then ask again.
@@ -97,10 +97,10 @@ class Admission:
 
     def _needs(self, cell: Cell) -> Needs:
         """What the cell's VM needs with the accelerator that it gets, which is decided once for all cells alike."""
-        key = (cell.accel, cell.arch, cell.machine)
+        key = (cell.accel, cell.arch, cell.machine, cell.icount)
         if key not in self._accelerators:
             try:
-                self._accelerators[key] = choose_accelerator(*key).accel
+                self._accelerators[key] = accelerator_for(cell).accel
             except InfrastructureError:  # the cell meets the same, and records it with its clauses
                 self._accelerators[key] = cell.accel
         return vm_needs(cell.memory_mib, cell.smp, self._accelerators[key], cell.pmu)

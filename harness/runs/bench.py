@@ -18,11 +18,11 @@ from pathlib import Path
 
 from harness.caching import Say
 from harness.config.load import load_guest
-from harness.config.models import Accel, Cell
+from harness.config.models import Cell
 from harness.driver import deploy
 from harness.errors import GuestError
 from harness.guest.transport import ExecResult
-from harness.probe.accelerator import choose_accelerator
+from harness.probe.accelerator import accelerator_for
 from harness.runs.cell import guest_cpu_string
 from harness.runs.start import GuestStarter
 from harness.vm.machine import Machine
@@ -110,7 +110,7 @@ def bench_op(cell: Cell, rounds: int, *, say: Say) -> Figures:
 
 def _starter(cell: Cell, folder: Path, mechanisms: tuple[Mechanism, ...]) -> GuestStarter:
     definition = load_guest(cell.guest or "")
-    accel: Accel = choose_accelerator(cell.accel, cell.arch, cell.machine).accel
+    accel = accelerator_for(cell).accel
     starter = GuestStarter(
         cell, definition, accel=accel, cpu_string=guest_cpu_string(cell, definition, accel)
     )

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from harness.config.load import load_guest
-from harness.config.models import Accel, Cell, GuestDefinition
+from harness.config.models import Accel, Cell, Generation, GuestDefinition, HalKind, Icount
+from harness.contract.cell_class import cell_class
 from harness.contract.judgement import Judgement
 from harness.contract.outcomes import Outcome, Verdict
 from harness.contract.verdict import cell_verdict, realisation
@@ -28,7 +29,7 @@ from harness.errors import (
     InfrastructureError,
     UsageError,
 )
-from harness.probe.accelerator import AcceleratorChoice, choose_accelerator
+from harness.probe.accelerator import AcceleratorChoice, accelerator_for
 from harness.probe.models import ProbeAnswer
 from harness.probe.run import run_probe
 from harness.runs.folder import CONFIG
@@ -76,18 +77,25 @@ class CellRun:
         self._clones: list[float] = []
         (folder / CONFIG).write_text(json.dumps(cell.model_dump(mode="json"), indent=2) + "\n")
 
+    @property
+    def generation(self) -> Generation | None:
+        """The generation of the contract where the cell's settings decide it, else None: the guest has to tell."""
+        reference = self._definition is not None and self._definition.hal is HalKind.REFERENCE
+        return self.cell.hal.generation if reference else None
+
     # -- starting ---------------------------------------------------------------------------------------------
 
     def probe(self) -> ProbeAnswer:
         """Decide the accelerator, and ask the PMU probe what this machine really has."""
         with self._incident_on_error(), self._phase("probe"):
-            self._choice = choose_accelerator(self.cell.accel, self.cell.arch, self.cell.machine)
+            self._choice = accelerator_for(self.cell)
             self._answer = run_probe(
                 self.cell.arch,
                 self._choice.accel,
                 self.cell.machine,
                 self.cpu_string(self._choice.accel),
                 smp=self.cell.smp,
+                icount=self.cell.icount is Icount.EXACT,
             )
         self._recorder.write(ProbeRecord(cell=self.cell.id, answer=self._answer))
         if self._definition is None:
@@ -124,6 +132,11 @@ class CellRun:
         with self._fresh(self._boot(), test) as guest:
             yield guest
 
+    @property
+    def starter(self) -> GuestStarter:
+        """Starts guests of this cell. Raises what preparing them raised."""
+        return self._boot()
+
     @contextmanager
     def _fresh(self, starter: GuestStarter, test: str) -> Generator[Guest, None, None]:
         folder = self.folder / "tests" / file_name(test)
@@ -135,8 +148,8 @@ class CellRun:
                 self._note(error)
                 raise
             self._clones.append(time.monotonic() - started)
-            self._current = guest
-            stack.callback(self._forget_current)
+            stack.callback(self._look_at, self._current)
+            self._look_at(guest)
             yield guest
 
     def _start(self, stack: ExitStack, starter: GuestStarter, folder: Path) -> Guest:
@@ -147,8 +160,8 @@ class CellRun:
             self._note(error, retried=True)
         return stack.enter_context(starter.start(folder))
 
-    def _forget_current(self) -> None:
-        self._current = None
+    def _look_at(self, guest: Guest | None) -> None:
+        self._current = guest
 
     def examine(self, test: str, error: BaseException) -> None:
         """Collect evidence of the running guest when `error`, which ended a test, is a fault and no judgement."""
@@ -206,6 +219,7 @@ class CellRun:
             with self._phase("facts"):
                 self.facts = guest.facts
                 self.grant = guest.first_grant()
+            self._record_class(guest, self._definition)
             if not starter.isolated:
                 self._shared = guest
                 self._resources.push(stack.pop_all())
@@ -221,6 +235,12 @@ class CellRun:
     def _record_provenance(self, provenance: dict[str, str]) -> None:
         self._recorder.write(
             CellRecord(cell=self.cell.id, provenance={"accelerator": self._accelerator(), **provenance})
+        )
+
+    def _record_class(self, guest: Guest, definition: GuestDefinition) -> None:
+        kind = cell_class(self.cell, definition.hal, guest.generation, self._answer, guest.facts.cpus)
+        self._recorder.write(
+            CellRecord(cell=self.cell.id, provenance={"generation": str(guest.generation), "class": kind})
         )
 
     @contextmanager

@@ -7,18 +7,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-from harness.config.models import Cell, Generation, GuestDefinition, GuestKind, HalKind
+from harness.config.models import Cell, Generation, GuestDefinition, GuestKind
+from harness.contract.expected import CellFacts, generation_of
 from harness.contract.observations import Call
 from harness.driver import deploy, protocol
 from harness.driver.device import Device, to_call
 from harness.driver.session import ClientSession
 from harness.errors import GuestError
+from harness.probe.models import ProbeAnswer
 from harness.vm.vm import Vm
 
-#: Windows 10 1903: from here on ResourceList and GroupAffinty have a meaning.
-FIRST_SHARED_BUILD = 18362
-
 SERVICE_RUNNING = 4
+
+AT_EL0 = "the guest runs the test driver at EL0, which cannot enable it (PMINTENSET_EL1)"
+NOT_YET = "the test driver has no request yet that enables it"
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,20 @@ class Guest:
 
     @property
     def generation(self) -> Generation:
-        """The generation of the contract here: the reference HAL's setting, else by the build of Windows."""
-        if self.definition.hal is HalKind.REFERENCE:
-            return self.cell.hal.generation
-        return Generation.SHARED if self.facts.os_build >= FIRST_SHARED_BUILD else Generation.EXCLUSIVE
+        """The generation of the contract in this guest."""
+        return generation_of(self.definition.hal, self.cell.hal, self.facts.os_build)
+
+    def known(self, probe: ProbeAnswer) -> CellFacts:
+        """What expectations are computed from."""
+        return CellFacts(
+            kind=self.definition.kind,
+            hal=self.definition.hal,
+            hal_settings=self.cell.hal,
+            os_build=self.facts.os_build,
+            probe=probe,
+            privileged=self.privileged,
+            no_interrupt=AT_EL0 if self.definition.kind is GuestKind.WINE else NOT_YET,
+        )
 
     @property
     def privileged(self) -> bool:
@@ -144,6 +156,18 @@ class Guest:
             yield holder
         finally:
             holder.kill()
+
+    def allow_destructive(self) -> None:
+        """Start the first driver anew with leave for what may stop this guest, or take the counters for good.
+
+        No handle of it may be open. Only for a guest that is thrown away.
+        """
+        key = rf"HKLM\SYSTEM\CurrentControlSet\Services\{deploy.SERVICES[0]}"
+        self.session.call(
+            "registry.set", protocol.Empty, path=key, name="AllowDestructive", type="dword", value=1
+        )
+        deploy.stop(self.session, deploy.SERVICES[0])
+        deploy.start(self.session, deploy.SERVICES[0])
 
     def hold_in_driver(self) -> Call:
         """An allocation that belongs to the first driver itself, to no handle: only its unload gives it back."""

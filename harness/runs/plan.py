@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 
 from harness import __version__
+from harness.config.defects import DEFECTS
 from harness.config.matrix import Matrix
-from harness.config.models import Cell
+from harness.config.models import Cell, Expect
 from harness.contract.clauses import suite_for
 from harness.errors import UsageError
 from harness.host.tools import host_facts
 from harness.runs.record import ExcludedCell, PlannedCell, RunRecord
+
+DEFAULT_SEQUENCES = 100
 
 
 def select_cells(matrix: Matrix, wanted: Iterable[str]) -> tuple[Cell, ...]:
@@ -37,8 +42,14 @@ def plan_run(
         name=matrix.name,
         matrix=str(matrix.path),
         matrix_sha256=matrix.sha256,
+        expect=matrix.expect,
         cells=tuple(
-            PlannedCell(id=cell.id, config=cell.model_dump(mode="json"), clauses=clauses)
+            PlannedCell(
+                id=cell.id,
+                config=cell.model_dump(mode="json"),
+                clauses=clauses,
+                promised=_promised(cell) if matrix.expect is Expect.KILLED else (),
+            )
             for cell, clauses in planned
         ),
         partial=any(clauses != suite_for(cell) for cell, clauses in planned),
@@ -48,6 +59,34 @@ def plan_run(
     )
 
 
+def _promised(cell: Cell) -> tuple[str, ...]:
+    """The clauses that promise against the cell's defect."""
+    return DEFECTS[cell.hal.defect].promises if cell.hal.defect is not None else ()
+
+
 def _clauses(cell: Cell, chosen: Mapping[str, Collection[str]] | None) -> tuple[str, ...]:
     """The clauses to be recorded for a cell, in the order of the suite."""
     return tuple(clause for clause in suite_for(cell) if chosen is None or clause in chosen[cell.id])
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """How many different sequences, and the seed that they are drawn from."""
+
+    sequences: int
+    seed: int
+
+    @classmethod
+    def of(cls, cell_id: str, sequences: str | None, seed_text: str | None) -> SearchPlan:
+        """The plan for a cell from what the user set; by default 100, and a seed of the cell's own, the same each time.
+
+        Raises UsageError for what is no number.
+        """
+        seed_value = zlib.crc32(cell_id.encode()) if seed_text is None else _whole("seed", seed_text, 0)
+        return cls(DEFAULT_SEQUENCES if sequences is None else _whole("sequences", sequences, 1), seed_value)
+
+
+def _whole(name: str, text: str, least: int) -> int:
+    if text.isascii() and text.isdecimal() and least <= int(text) < 1 << 32:
+        return int(text)
+    raise UsageError(f"{name} {text!r} is no number", remedy=f"use a whole number from {least} on")

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
+from harness.config.models import Expect
 from harness.contract.outcomes import Outcome, Verdict
 from harness.errors import InfrastructureError, NoSpace, UsageError
 from harness.probe.models import ProbeAnswer
@@ -42,12 +43,16 @@ class RecordModel(BaseModel):
 
 
 class PlannedCell(BaseModel):
-    """A cell of the plan: id, resolved configuration, and the clauses that must be recorded for it."""
+    """A cell of the plan: id, resolved configuration, and the clauses that must be recorded for it.
+
+    `promised`: of these clauses one has to notice the cell's defect.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     id: str
     config: dict[str, Any]
     clauses: tuple[str, ...]
+    promised: tuple[str, ...] = ()
 
 
 class ExcludedCell(BaseModel):
@@ -61,7 +66,8 @@ class ExcludedCell(BaseModel):
 class RunRecord(RecordModel):
     """First line of a run: what was planned, on which host, with which tools.
 
-    `partial`: only some tests of the suite were asked for, and the plan holds their clauses alone.
+    `expect` says when it is green. `partial`: only some tests of the suite were asked for, and the plan holds their
+    clauses alone.
     """
 
     type: Literal["run"] = "run"
@@ -69,6 +75,7 @@ class RunRecord(RecordModel):
     name: str
     matrix: str
     matrix_sha256: str
+    expect: Expect = Expect.CONFORM
     cells: tuple[PlannedCell, ...]
     excluded: tuple[ExcludedCell, ...] = ()
     partial: bool = False
@@ -132,6 +139,31 @@ class IncidentRecord(RecordModel):
     retried: bool = False
 
 
+class BaselineEntry(BaseModel):
+    """One observation against its baseline: `new` where the baseline has none; else `same` or `changed`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    clause: str
+    test: str
+    state: Literal["same", "changed", "new"]
+    old: tuple[str, ...]
+    new: tuple[str, ...]
+
+
+class BaselineRecord(RecordModel):
+    """A cell's observations against the baseline of its guest and class, as it was when the run ended.
+
+    `file` is empty when there was none; `strict`: a change makes the run red.
+    """
+
+    type: Literal["baseline"] = "baseline"
+    cell: str
+    cell_class: str
+    file: str
+    strict: bool
+    entries: tuple[BaselineEntry, ...]
+
+
 class CellEndRecord(RecordModel):
     """A cell is done: its verdict with the reason, and whether the guest got the machine that was asked for.
 
@@ -161,6 +193,7 @@ Record = Annotated[
     | PhaseRecord
     | ClauseRecord
     | IncidentRecord
+    | BaselineRecord
     | CellEndRecord
     | RunEndRecord,
     Field(discriminator="type"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from harness.caching import cached, content_hash
-from harness.config.models import Accel, Cell, GuestDefinition, HalKind, Start
+from harness.config.models import Accel, Cell, GuestDefinition, HalKind, Icount, Start
 from harness.driver import deploy, protocol
 from harness.driver.build import DriverBuild
 from harness.driver.session import ClientSession
@@ -26,7 +27,7 @@ from harness.vm.machine import Machine, run_script
 from harness.vm.media import INBOX_BUS, CdRom
 from harness.vm.phases import Phases
 from harness.vm.screens import ScreenRing
-from harness.vm.state import Mechanism
+from harness.vm.state import Mechanism, SavedState
 from harness.vm.template import Template, make_template, prune, template_digest
 from harness.vm.vm import Vm
 
@@ -72,11 +73,13 @@ class GuestStarter:
             cpu=cpu_string,
             machine=cell.machine,
             smp=cell.smp,
+            max_cpus=cell.max_cpus,
             memory_mib=cell.memory_mib,
             disk=self.image.disk,
             variables=self.image.variables,
             direct_boot=self.image.direct_boot,
             serial_log=Path("serial.log"),
+            icount=cell.icount is Icount.EXACT,
             media=tuple(CdRom(path=path, bus=INBOX_BUS[definition.arch]) for path in media),
         )
 
@@ -203,7 +206,7 @@ class GuestStarter:
                 )
             if self.definition.lane is None:
                 return
-            with self._deployed(transport, folder) as session:
+            with self.deployed(transport, folder) as session:
                 deploy.start_lane(session, self.definition, self.definition.lane.port)
         with self.join(vm, folder) as session:
             session.call("facts", protocol.Facts)
@@ -230,12 +233,18 @@ class GuestStarter:
                 with phases("login"):
                     transport = stack.enter_context(self.connect(vm, folder))
                 with phases("drivers"):
-                    session = stack.enter_context(self._deployed(transport, folder))
+                    session = stack.enter_context(self.deployed(transport, folder))
             if self._template is not None and self.definition.clock_can_be_set:
                 deploy.set_clock(session)
-            if self.definition.hal is HalKind.REFERENCE:
-                deploy.configure_hal(session, self.cell.hal)
-            yield Guest(self.cell, self.definition, vm, session, phases.seconds)
+            yield self.configured(vm, session, phases.seconds)
+
+    def configured(
+        self, vm: Vm, session: ClientSession, timings: Mapping[str, float] = MappingProxyType({})
+    ) -> Guest:
+        """The guest behind this session, with the reference HAL, where it is there, set as the cell says."""
+        if self.definition.hal is HalKind.REFERENCE:
+            deploy.configure_hal(session, self.cell.hal)
+        return Guest(self.cell, self.definition, vm, session, timings)
 
     def vm(self, folder: Path) -> Vm:
         """A VM of this cell that is not started yet: a clone where there is a template."""
@@ -257,6 +266,11 @@ class GuestStarter:
             log_path=folder / "ssh.log",
         )
 
+    def restored(self, saved: SavedState, folder: Path) -> Vm:
+        """A VM that is not started yet and goes on from a state that a VM of this cell was saved in."""
+        machine = self.machine(folder)
+        return Vm(self._template.clone_of(machine) if self._template else machine, folder, saved=saved)
+
     def evidence(self, vm: Vm, folder: Path, *, hung: bool, ours: Sequence[str] = OURS) -> Evidence:
         """Collect what can be learned of a guest of this cell that went wrong, also what it kept of its own crash.
 
@@ -269,8 +283,13 @@ class GuestStarter:
         return next_boot(vm, self.definition, connect, self.image.manifest.built_at, folder, found, ours)
 
     @contextmanager
-    def _deployed(self, transport: SshTransport, folder: Path) -> Generator[ClientSession, None, None]:
-        """Copy the binaries, start a client over SSH and the drivers through it."""
+    def deployed(
+        self, transport: SshTransport, folder: Path, *, again: bool = False
+    ) -> Generator[ClientSession, None, None]:
+        """Copy the binaries, start a client over SSH and the drivers through it.
+
+        `again`: the services of an earlier boot may be there, and are made anew.
+        """
         hashes = deploy.upload(transport, self.definition, self.build)
         with ClientSession(
             transport.open_session(f"{deploy.client_path(self.definition)} serve"),
@@ -278,6 +297,8 @@ class GuestStarter:
             log=folder / "client.log",
         ) as session:
             deploy.verify(session, hashes)
+            if again:
+                deploy.remove_drivers(session)
             deploy.start_drivers(session, self.definition)
             yield session
 
@@ -285,6 +306,21 @@ class GuestStarter:
         """The client that waits at the serial lane."""
         channel = LaneChannel(vm.lane, vm.check)
         return ClientSession(channel, greeting_timeout_s=LANE_S, log=folder / "client.log", runs=True)
+
+    @contextmanager
+    def rejoined(self, vm: Vm, folder: Path) -> Generator[ClientSession, None, None]:
+        """A client of a guest whose drivers are loaded: the one that waits at the lane, else a new one over SSH."""
+        with ExitStack() as stack:
+            if self.isolated:
+                yield stack.enter_context(self.join(vm, folder))
+                return
+            transport = stack.enter_context(self.connect(vm, folder))
+            channel = transport.open_session(f"{deploy.client_path(self.definition)} serve")
+            yield stack.enter_context(
+                ClientSession(
+                    channel, greeting_timeout_s=self.definition.timeouts.client_s, log=folder / "client.log"
+                )
+            )
 
     def provenance(self) -> dict[str, str]:
         """What a reader must know to believe a result: what the guest really is, and the hashes of all parts."""

@@ -13,6 +13,7 @@ def suite_command(*options: str) -> list[str]:
     return [
         *(sys.executable, "-m", "pytest", str(contract_suite())),
         *("-v", "-p", "no:cacheprovider", "--tb=short"),
+        *("-p", "no:hypothesispytest"),  # importing it takes longer than collecting the suite
         *("-c", os.devnull, f"--rootdir={project_root()}"),
         *options,
     ]

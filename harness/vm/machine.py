@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from harness.config.models import Accel, Arch, Model
+from harness.config.models import ICOUNT_SHIFT, Accel, Arch, Model
 from harness.errors import EXIT_USAGE
 from harness.vm import firmware, media
 from harness.vm.firmware import Uefi
@@ -53,11 +53,13 @@ class Machine(Model):
     behind commas (`q35,smm=off`); paths are taken literally, whatever they contain. `disk_snapshot` throws
     all writes to the disk away with the machine. With `on_reboot="shutdown"` a guest that resets is a fault,
     and stays as it is to be looked at. `serial_log` belongs to the host's side: it does not change the machine.
+    With `max_cpus` CPUs can be added while it runs, where the machine type can do that.
     `lane_device` is a second serial port, for a program in the guest that talks with the harness over it.
     `disk_device` may also be `ahci` or `nvme`, which Windows Setup has drivers for. What the firmware writes goes where
     the disk's writes go: away with the machine, or into its file of variables. `boot="medium-once"` boots the first of
     `media` when the machine starts, and the disk after every reset. A `tpm` starts empty. `reaches_out` gives the guest
-    the host's network, which no guest of a test has.
+    the host's network, which no guest of a test has. With `icount` time follows the instructions executed (TCG with one
+    CPU).
     """
 
     arch: Arch
@@ -65,6 +67,7 @@ class Machine(Model):
     machine: str
     cpu: str
     smp: int = Field(default=1, ge=1)
+    max_cpus: int | None = Field(default=None, ge=1)
     memory_mib: int = Field(default=512, ge=1)
     disk: Path | None = None
     disk_format: Literal["qcow2", "raw"] = "qcow2"
@@ -82,6 +85,7 @@ class Machine(Model):
     lane_device: str | None = None
     ram_file: RamFile | None = None
     direct_boot: DirectBoot | None = None
+    icount: bool = False
     uefi: Uefi | None = None
     media: tuple[CdRom, ...] = ()
     boot: Literal["disk", "medium-once"] = "disk"
@@ -155,9 +159,9 @@ def argv(machine: Machine, control: Control) -> list[str]:
         *("-nodefaults", "-no-user-config", "-display", "none"),
         *("-sandbox", SANDBOX),
         *("-machine", _machine(machine)),
-        *("-accel", "tcg,thread=multi" if machine.accel is Accel.TCG else str(machine.accel)),
+        *accelerator_arguments(machine.accel, icount=machine.icount),
         *("-cpu", machine.cpu),
-        *("-smp", str(machine.smp)),
+        *("-smp", f"{machine.smp},maxcpus={machine.max_cpus}" if machine.max_cpus else str(machine.smp)),
         *("-m", f"{machine.memory_mib}M"),
         *_ram(machine),
         *("-rtc", f"base={machine.rtc_base}"),
@@ -177,6 +181,17 @@ def argv(machine: Machine, control: Control) -> list[str]:
         *(argument for device in machine.devices for argument in ("-device", device)),
         *control.arguments,
     ]
+
+
+def accelerator_arguments(accel: Accel, *, icount: bool) -> list[str]:
+    """How the CPUs run; with `icount` an instruction takes 2 ns of the guest's time, and idling none of the host's.
+
+    Cycles are counted at 1 GHz of the guest's time, so an instruction makes two of them: the two events cannot be
+    mistaken for each other.
+    """
+    if icount:
+        return ["-accel", "tcg,thread=single", "-icount", f"shift={ICOUNT_SHIFT},sleep=off"]
+    return ["-accel", "tcg,thread=multi" if accel is Accel.TCG else str(accel)]
 
 
 def _machine(machine: Machine) -> str:

@@ -81,6 +81,11 @@ def load_stream(qmp: Qmp, path: Path) -> None:
         wait_for("loading the machine's state", STATE_S, loaded, interval=0.001)
 
 
+def whole_ram(qmp: Qmp) -> None:
+    """Have a clone save its RAM, too: what it was restored with left that out."""
+    qmp.execute("migrate-set-capabilities", capabilities=[{**CAPABILITIES[0], "state": False}])
+
+
 def save_snapshot(qmp: Qmp) -> None:
     """Put the state of a paused machine into its disk. Raises QemuError with QEMU's words."""
     _monitor(qmp, f"savevm {SNAPSHOT}")

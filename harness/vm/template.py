@@ -22,7 +22,8 @@ from harness.errors import InfrastructureError, QemuError
 from harness.host.tools import qemu_version, require_tool
 from harness.vm.firmware import identity
 from harness.vm.machine import Control, Machine, RamFile, argv
-from harness.vm.state import Mechanism, SavedState, save_snapshot, save_stream
+from harness.vm.overlay import fd_path
+from harness.vm.state import Mechanism, SavedState, copy_sparse, save_snapshot, save_stream, whole_ram
 from harness.vm.vm import Vm
 
 QUIET_S = 30.0
@@ -151,6 +152,23 @@ def make_template(
     files |= {name: _stored(folder / name, hashed=False) for name in large}
     manifest = TemplateManifest(mechanism=mechanism, files=files)
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+
+
+def save_running(vm: Vm, path: Path) -> SavedState:
+    """Pause a running machine and put its state, with its RAM and what it wrote to its disk, into a new file.
+
+    Another `Vm` of the same machine goes on from there. Raises QemuError where it cannot be saved.
+    """
+    if vm.overlay_fd is None:
+        raise QemuError("it has no disk that could hold its state")
+    if vm.machine.uefi is not None:
+        raise QemuError("what its firmware remembers is a second disk, which would not be saved with it")
+    vm.pause()
+    whole_ram(vm.qmp)
+    save_snapshot(vm.qmp)
+    with path.open("xb") as file:
+        copy_sparse(Path(fd_path(vm.overlay_fd)), file.fileno())
+    return SavedState(Mechanism.SNAPSHOT, path, None)
 
 
 def prune(templates: Path, limit_bytes: int) -> list[Path]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import socket
-from contextlib import ExitStack
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -68,6 +69,9 @@ class Vm:
         self._fault: QmpEvent | None = None
         self._stopped = False
         self._pausing = False
+        self._expected: frozenset[str] = frozenset()
+        #: The file with the guest's writes, open as long as the VM is.
+        self.overlay_fd: int | None = None
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -92,6 +96,8 @@ class Vm:
             fds = [inherited.enter_context(theirs).fileno()]
             self._qmp = Qmp(ours, on_event=self._on_event, log=self.folder / "qmp-events.jsonl")
             overlay = self._open_overlay(inherited)
+            if overlay is not None:
+                self.overlay_fd = os.dup(overlay)
             variables = self._open_variables(inherited)
             fds += [fd for fd in (overlay, variables) if fd is not None]
             lane = None
@@ -181,6 +187,9 @@ class Vm:
                 self._qmp.close()
             if self._lane is not None:
                 self._lane.close()
+            if self.overlay_fd is not None:
+                os.close(self.overlay_fd)
+                self.overlay_fd = None
             if self._tpm is not None:
                 self._tpm.close()
 
@@ -230,6 +239,8 @@ class Vm:
             self._fault = event
 
     def _judge(self, event: QmpEvent) -> HalpmcError | None:
+        if event.name in self._expected:
+            return None
         return fault(event, reboots=self.machine.on_reboot == "reset")
 
     def check(self) -> None:
@@ -252,6 +263,19 @@ class Vm:
     def execute(self, command: str, *, timeout_s: float = COMMAND_S, **arguments: Any) -> Any:
         """Run a QMP command. Raises QemuError, DeadlineExceeded."""
         return self.qmp.execute(command, timeout_s=timeout_s, **arguments)
+
+    @contextmanager
+    def expecting(self, *events: str) -> Generator[None, None, None]:
+        """These events are wanted here, and no fault: SUSPEND, or RESET, from which the guest comes back."""
+        self._expected = frozenset(events)
+        if "RESET" in events:
+            self.execute("set-action", reboot="reset")
+        try:
+            yield
+        finally:
+            if "RESET" in events and not self.qmp.lost:
+                self.execute("set-action", reboot=self.machine.on_reboot)
+            self._expected = frozenset()
 
     def pause(self) -> None:
         """Stop the CPUs on purpose; `check` accepts it."""

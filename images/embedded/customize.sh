@@ -43,9 +43,9 @@ install -m 600 "$input/authorized_keys" "$root/etc/ssh/authorized_keys"
 install -m 755 "$input/winsh.exe" "$input/bugcheck.exe" "$recipe/guest.reg" "$recipe/prefix.sh" "$recipe/prefix-init" "$root/tmp/"
 mkdir -p "$root/usr/local/bin"
 if [ "$variant" = extract ]; then
-  unshare --mount sh "$recipe/prefix-vm.sh" "$root" "$recipe" "$work" "$arch" "$second_serial"
+  unshare --mount sh "$recipe/prefix-vm.sh" "$root" "$recipe" "$work" "$arch"
 else
-  timeout 300 chroot "$root" /bin/sh /tmp/prefix.sh "$second_serial"
+  timeout 300 chroot "$root" /bin/sh /tmp/prefix.sh
 fi
 sh "$recipe/slim.sh" "$root" "$windows"
 

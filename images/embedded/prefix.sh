@@ -1,10 +1,7 @@
 #!/bin/sh
 # Inside the guest's root: the small commands, the SSH host key and the Wine prefix.
-#
-# usage: prefix.sh COM2      (COM2: the second serial port)
 set -eu
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-com2=$1
 
 /bin/busybox --install -s /usr/local/bin
 
@@ -25,7 +22,6 @@ ln -s /C: /wine/drive_c
 grep -q '"hal"="native,builtin"' /wine/user.reg || { echo "prefix.sh: guest.reg did not reach the registry" >&2; exit 1; }
 
 echo disable >/wine/.update-timestamp # else each start compares and maybe rewrites the whole prefix
-ln -sf "$com2" /wine/dosdevices/com2
 system32=/C:/windows/system32
 install -m 755 /tmp/winsh.exe /tmp/bugcheck.exe "$system32/"
 

@@ -11,16 +11,18 @@ from harness.contract.expectations import (
     judge_pinned,
     judge_presence,
     judge_refused_while_held,
+    judge_released,
     record_handle_on_error,
 )
+from harness.contract.expected import CellFacts, expect_plain_request
+from harness.contract.judgement import combine
 from harness.contract.observations import Call
-from harness.contract.race import judge_cycles, judge_race
+from harness.contract.race import ROUNDS, THREADS, judge_cycles, judge_race
 from harness.driver.device import Device, to_call
 from harness.runs.guest import Guest
 from tests.contract.conftest import Observe, Settle
 
 CYCLES = 10_000
-THREADS, ROUNDS = 4, 500
 
 
 @pytest.mark.clause("PRES-1")
@@ -33,11 +35,13 @@ def test_both_routines_are_exported(guest: Guest, settle: Settle, observe: Obser
 
 @pytest.mark.clause("ALLOC-1")
 def test_the_plain_request_gives_a_handle_or_a_documented_error(
-    pmc: Device, generation: Generation, settle: Settle, observe: Observe
+    pmc: Device, facts: CellFacts, settle: Settle, observe: Observe
 ) -> None:
+    expectation = expect_plain_request(facts)
     call = pmc.allocate()
+    observe("expected", f"{expectation.expected}, because {expectation.because}")
     observe("allocate(NULL, 0, NULL)", call)
-    settle(judge_first_allocate(call, generation))
+    settle(judge_first_allocate(call, facts.generation, expectation))
 
 
 @pytest.mark.clause("ALLOC-2")
@@ -78,6 +82,22 @@ def test_ten_thousand_cycles_behave_alike(pmc: Device, held: Call, settle: Settl
     )
     observe("nonpaged pool of the test driver", {"before": before, "after": pmc.info().pool_bytes})
     settle(judge_cycles(result.completed, CYCLES, deviation))
+
+
+@pytest.mark.clause("ALLOC-5")
+def test_freed_counters_can_be_allocated_from_every_cpu(
+    guest: Guest, pmc: Device, held: Call, settle: Settle, observe: Observe
+) -> None:
+    pmc.free(held.handle)
+    calls = {}
+    for cpu in range(guest.facts.cpus):
+        calls[cpu] = pmc.allocate(cpu=cpu)
+        if calls[cpu].succeeded:
+            pmc.free(calls[cpu].handle)
+    observe("requests by CPU", calls)
+    settle(
+        combine(*(judge_released(call, "ALLOC-5", f"a free, on CPU {cpu}") for cpu, call in calls.items()))
+    )
 
 
 @pytest.mark.clause("ALLOC-6")

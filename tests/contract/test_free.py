@@ -7,10 +7,12 @@ import pytest
 from harness.contract.expectations import (
     judge_free,
     judge_invalid_free,
+    judge_refused_while_held,
     judge_stale_free,
     record_answers,
     skip_unless_granted,
 )
+from harness.contract.judgement import combine
 from harness.contract.observations import Call
 from harness.driver.device import Device
 from harness.runs.guest import Guest
@@ -39,6 +41,22 @@ def test_null_is_an_invalid_parameter(pmc: Device, settle: Settle, observe: Obse
     call = pmc.free(0)
     observe("free(NULL)", call)
     settle(judge_invalid_free(call, "FREE-3"))
+
+
+@pytest.mark.clause("FREE-3")
+def test_null_frees_nothing_of_the_holder(
+    pmc: Device, other: Device, held: Call, settle: Settle, observe: Observe
+) -> None:
+    call = pmc.free(0)
+    again = other.allocate()
+    observe("free(NULL) while counters are held", call)
+    observe("the next request", again)
+    settle(
+        combine(
+            judge_invalid_free(call, "FREE-3"),
+            judge_refused_while_held(again, "FREE-3", "after free(NULL) a request"),
+        )
+    )
 
 
 @pytest.mark.clause("FREE-5")

@@ -15,12 +15,16 @@ from harness.runs.guest import Guest
 from tests.contract.conftest import Observe, Settle
 
 EVERY_CPU = {"mask": 1, "group": 0, "reserved": [0, 0, 0]}
-SINGLE, RANGE, EXTENDED = 0, 1, 2
-LAST_TYPE = 5
+SINGLE, RANGE, EXTENDED, OVERFLOW, EVENT_BUFFER, TAG = range(6)
+LAST_TYPE = TAG
 
 
 def single(index: int, **fields: Any) -> dict[str, Any]:
     return {"type": SINGLE, "flags": 0, "index": index, **fields}
+
+
+def tag(number: int) -> dict[str, Any]:
+    return {"type": TAG, "flags": 0, "tag": number}
 
 
 def answers_to(pmc: Device, requests: dict[str, dict[str, Any]]) -> list[tuple[str, Call]]:
@@ -65,6 +69,13 @@ def test_contradictory_processor_lists(
             "an unknown group": {"affinity": [{**EVERY_CPU, "group": 31}]},
             "reserved fields set": {"affinity": [{**EVERY_CPU, "reserved": [1, 0, 0]}]},
             "a CPU that is not there": {"affinity": [{**EVERY_CPU, "mask": offline}]},
+            "one group twice": {"affinity": [EVERY_CPU, EVERY_CPU]},
+            "every group, an entry each": {
+                "affinity": [{**EVERY_CPU, "group": group} for group in range(guest.facts.groups)]
+            },
+            "every group, and one that is not there": {
+                "affinity": [{**EVERY_CPU, "group": group} for group in range(guest.facts.groups + 1)]
+            },
         },
     )
     observe("answers", dict(answers))
@@ -72,9 +83,7 @@ def test_contradictory_processor_lists(
 
 
 @pytest.mark.clause("PARAM-2")
-def test_malformed_resource_lists(
-    pmc: Device, generation: Generation, settle: Settle, observe: Observe
-) -> None:
+def test_resource_lists(pmc: Device, generation: Generation, settle: Settle, observe: Observe) -> None:
     answers = answers_to(
         pmc,
         {
@@ -86,6 +95,20 @@ def test_malformed_resource_lists(
                 "resources": {"items": [{"type": RANGE, "flags": 0, "begin": 2, "end": 1}]}
             },
             "one counter twice": {"resources": {"items": [single(0), single(0)]}},
+            "a list that claims more than it holds": {"resources": {"items": [single(0)], "count": 4096}},
+            "a tag alone": {"resources": {"items": [tag(7)]}},
+            "a handler alone": {"resources": {"items": [{"type": OVERFLOW, "flags": 0}]}},
+            "a tag twice": {"resources": {"items": [single(0), tag(7), tag(8)]}},
+            "a counter, a range, a handler and a tag": {
+                "resources": {
+                    "items": [
+                        single(0),
+                        {"type": RANGE, "flags": 0, "begin": 1, "end": 2},
+                        {"type": OVERFLOW, "flags": 0},
+                        tag(7),
+                    ]
+                }
+            },
         },
     )
     observe("answers", dict(answers))
@@ -99,3 +122,23 @@ def test_extended_configuration_is_not_supported(
     call = pmc.allocate(resources={"items": [{"type": EXTENDED, "flags": 0}]})
     observe("extended counter configuration", call)
     settle(judge_not_supported(call))
+
+
+@pytest.mark.clause("EVB-1")
+def test_event_buffers(pmc: Device, generation: Generation, settle: Settle, observe: Observe) -> None:
+    def buffer(threshold: int) -> dict[str, Any]:
+        return {"type": EVENT_BUFFER, "flags": 0, "threshold": threshold}
+
+    answers = answers_to(
+        pmc,
+        {
+            "an event buffer with a counter": {"resources": {"items": [single(0), buffer(1)]}},
+            "with a threshold of 0": {"resources": {"items": [single(0), buffer(0)]}},
+            "with an overflow handler, too": {
+                "resources": {"items": [single(0), buffer(1), {"type": OVERFLOW, "flags": 0}]}
+            },
+            "without a counter": {"resources": {"items": [buffer(1)]}},
+        },
+    )
+    observe("answers", dict(answers))
+    settle(record_answers(answers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +16,10 @@ from harness.contract.expectations import (
 )
 from harness.contract.judgement import combine
 from harness.contract.observations import Call
+from harness.contract.records import BEYOND, record_index_curve, record_pairs
 from harness.driver.device import Device
+from harness.probe.models import ProbeAnswer
+from harness.runs.guest import Guest
 from tests.contract.conftest import Observe, Settle
 
 
@@ -51,6 +55,27 @@ def test_overlapping_counters_are_refused(
     )
 
 
+@pytest.mark.clause("SHARE-2")
+def test_each_counter_of_a_range_is_held(
+    pmc: Device, other: Device, generation: Generation, settle: Settle, observe: Observe
+) -> None:
+    granted = pmc.allocate(resources={"items": [{"type": 1, "flags": 0, "begin": 0, "end": 1}]})
+    observe("the range 0-1", granted)
+    refused = skip_unless_granted(granted)
+    if refused is not None:
+        settle(refused)
+    calls = {index: other.allocate(resources=counters(index)) for index in (0, 1)}
+    observe("each counter of it", calls)
+    settle(
+        combine(
+            *(
+                judge_refused_while_held(call, "SHARE-2", f"a request for counter {index} of a held range")
+                for index, call in calls.items()
+            )
+        )
+    )
+
+
 @pytest.mark.clause("SHARE-3")
 def test_the_whole_is_refused_while_a_part_is_held(
     other: Device, counter_0: Call, settle: Settle, observe: Observe
@@ -67,6 +92,25 @@ def test_a_part_is_refused_while_the_whole_is_held(
     call = other.allocate(resources=counters(0))
     observe("counter 0", call)
     settle(judge_refused_while_held(call, "SHARE-3", "a request for a part"))
+
+
+@pytest.mark.clause("SHARE-3")
+def test_the_whole_of_a_cpu_is_refused_while_the_whole_is_held(
+    guest: Guest, other: Device, generation: Generation, held: Call, settle: Settle, observe: Observe
+) -> None:
+    calls = {
+        cpu: other.allocate(affinity=[{"mask": 1 << cpu, "group": 0, "reserved": [0, 0, 0]}])
+        for cpu in range(min(guest.facts.cpus, 64))
+    }
+    observe("the PMU of one CPU", calls)
+    settle(
+        combine(
+            *(
+                judge_refused_while_held(call, "SHARE-3", f"a request for the PMU of CPU {cpu}")
+                for cpu, call in calls.items()
+            )
+        )
+    )
 
 
 @pytest.mark.clause("SHARE-6")
@@ -98,3 +142,82 @@ def test_a_granted_list_is_held_and_freed_as_one(
     observe("each alone, while held", while_held)
     observe("each alone, after the free", after_free)
     settle(judge_granted_as_unit(whole, while_held, after_free))
+
+
+Pair = tuple[Call, Call]
+
+
+@pytest.fixture
+def both(pmc: Device, other: Device) -> Callable[[dict[str, Any], dict[str, Any]], Pair]:
+    """Asks by two drivers, one after the other, and gives back what was granted."""
+
+    def ask(first: dict[str, Any], second: dict[str, Any]) -> Pair:
+        calls = pmc.allocate(**first), other.allocate(**second)
+        for device, call in zip((pmc, other), calls, strict=True):
+            if call.succeeded:
+                device.free(call.handle)
+        return calls
+
+    return ask
+
+
+@pytest.mark.clause("SHARE-1")
+def test_disjoint_counters_of_the_same_cpus(
+    generation: Generation, both: Callable[..., Pair], settle: Settle, observe: Observe
+) -> None:
+    def range_of(begin: int, end: int) -> dict[str, Any]:
+        return {"resources": {"items": [{"type": 1, "flags": 0, "begin": begin, "end": end}]}}
+
+    pairs = {
+        "counters 0 and 1": both({"resources": counters(0)}, {"resources": counters(1)}),
+        "counters 1 and 0": both({"resources": counters(1)}, {"resources": counters(0)}),
+        "ranges 0-1 and 2-3": both(range_of(0, 1), range_of(2, 3)),
+        "counter 0 and range 1-2": both({"resources": counters(0)}, range_of(1, 2)),
+    }
+    observe("first and second caller", pairs)
+    settle(record_pairs(pairs))
+
+
+def on_cpus(mask: int, group: int = 0) -> dict[str, Any]:
+    """Counter 0 of these processors."""
+    affinity = [{"mask": mask, "group": group, "reserved": [0, 0, 0]}]
+    return {"affinity": affinity, "resources": counters(0)}
+
+
+@pytest.mark.clause("SHARE-4")
+def test_the_same_counter_of_disjoint_cpus(
+    guest: Guest, generation: Generation, both: Callable[..., Pair], settle: Settle, observe: Observe
+) -> None:
+    cpus = guest.facts.cpus
+    if cpus < 2:
+        pytest.skip("the guest has one CPU")
+    pairs = {f"CPU {cpu} and CPU 0": both(on_cpus(1 << cpu), on_cpus(1)) for cpu in range(1, min(cpus, 64))}
+    observe("first and second caller", pairs)
+    settle(record_pairs(pairs))
+
+
+@pytest.mark.clause("SHARE-4")
+def test_the_same_counter_of_disjoint_groups(
+    guest: Guest, generation: Generation, both: Callable[..., Pair], settle: Settle, observe: Observe
+) -> None:
+    groups = guest.facts.groups
+    if groups < 2:
+        pytest.skip(f"the guest says that its {guest.facts.cpus} CPUs are one processor group")
+    pairs = {f"group {n} and group 0": both(on_cpus(1, n), on_cpus(1, 0)) for n in range(1, groups)}
+    observe("first and second caller", pairs)
+    settle(record_pairs(pairs))
+
+
+@pytest.mark.clause("SHARE-5")
+def test_single_counters_by_index(
+    pmc: Device, generation: Generation, probe_answer: ProbeAnswer, settle: Settle, observe: Observe
+) -> None:
+    reported = probe_answer.general_counters
+    calls = []
+    for index in range(reported + BEYOND):
+        call = pmc.allocate(resources=counters(index))
+        if call.succeeded:
+            pmc.free(call.handle)
+        calls.append(call)
+    observe("by index", calls)
+    settle(record_index_curve(calls, reported))

@@ -26,7 +26,10 @@ CPUS = 4
 DISPATCH_LEVEL, PROFILE_LEVEL = 2, 15
 CODES, NUMBERS = wire().codes, wire().constants
 KEEP, DISPATCH, LEAK = (NUMBERS[f"PMCTEST_{name}"] for name in ("KEEP", "DISPATCH", "LEAK"))
-WORKER, FREE_DISPATCH = (NUMBERS[f"PMCTEST_FREE_{name}"] for name in ("WORKER", "DISPATCH"))
+NULL_CELL = NUMBERS["PMCTEST_NULL_CELL"]
+WORKER, FREE_DISPATCH, FREE_ANY, FREE_POOL = (
+    NUMBERS[f"PMCTEST_FREE_{name}"] for name in ("WORKER", "DISPATCH", "ANY", "POOL")
+)
 OVERFLOW = 3  # ResourceTypeOverflow
 
 
@@ -252,13 +255,14 @@ def test_destructive_calls_are_denied(switch: int | None, x86_64_build: DriverBu
     with loaded(x86_64_build, destructive=switch) as driver:
         driver.kernel.registry["AllowDestructive"] = 1
         file = driver.open()
-        for flag in (DISPATCH, LEAK):
+        for flag in (DISPATCH, LEAK, NULL_CELL):
             given = bytes(wire().allocate(flags=flag, cpu=ANY))
             assert file.control(CODES["ALLOCATE"], given, 24).status == ACCESS_DENIED
         assert driver.hal.allocations == []
         handle = allocate(file)
-        given = bytes(wire().free(handle=handle, cpu=ANY, flags=FREE_DISPATCH))
-        assert file.control(CODES["FREE"], given, 24).status == ACCESS_DENIED
+        for flag in (FREE_DISPATCH, FREE_ANY, FREE_POOL):
+            given = bytes(wire().free(handle=handle, cpu=ANY, flags=flag))
+            assert file.control(CODES["FREE"], given, 24).status == ACCESS_DENIED
         assert driver.hal.held == {handle}
         file.close()
 
@@ -276,6 +280,40 @@ def test_calls_at_dispatch_level(worker: int, x86_64_build: DriverBuild) -> None
         freed = wire().call.from_buffer_copy(file.control(CODES["FREE"], given, 24).data)
         assert (freed.irql_before, freed.status) == (DISPATCH_LEVEL, 0)
         assert driver.hal.free_irqls == [DISPATCH_LEVEL]
+        file.close()
+
+
+def test_a_null_pointer_for_the_handle(x86_64_build: DriverBuild) -> None:
+    with loaded(x86_64_build, destructive=1) as driver:
+        file = driver.open()
+        given = bytes(wire().allocate(flags=NULL_CELL, cpu=ANY))
+        call = wire().call.from_buffer_copy(file.control(CODES["ALLOCATE"], given, 24).data)
+        assert (call.status, call.written) == (INVALID_PARAMETER, 0)
+        assert [seen.null_cell for seen in driver.hal.allocations] == [True]
+        assert holdings(file)[1] == []
+        file.close()
+
+
+@pytest.mark.parametrize("worker", [0, WORKER])
+def test_values_that_never_were_handles(worker: int, x86_64_build: DriverBuild) -> None:
+    """What is given reaches the HAL, or the address of pool that is the driver's own and gone afterwards."""
+    with loaded(x86_64_build, destructive=1) as driver:
+        file = driver.open()
+        held = allocate(file)
+
+        def free(value: int, flags: int) -> Any:
+            given = bytes(wire().free(handle=value, cpu=ANY, flags=flags | worker))
+            return wire().call.from_buffer_copy(file.control(CODES["FREE"], given, 24).data)
+
+        for value in (1, (1 << 64) - 1, held + 8, held - 8, 0x7FFE0000):
+            assert (free(value, FREE_ANY).status, driver.hal.frees[-1]) == (INVALID_PARAMETER, value)
+        before = set(driver.kernel.pool)
+        pool = free(1, FREE_POOL)
+        assert pool.status == INVALID_PARAMETER
+        assert driver.hal.frees[-1] == pool.handle > 0xFFFF
+        assert set(driver.kernel.pool) == before
+        assert free(held, FREE_ANY).status == 0
+        assert holdings(file)[1] == []
         file.close()
 
 

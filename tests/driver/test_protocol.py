@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
+from harness.config.defects import DEFECTS, NAME_ROOM
 from harness.driver import protocol
-from harness.driver.defects import DEFECTS
 
 CALL = {
     "transport": 0,
@@ -71,9 +71,12 @@ def test_bounds_and_versions_agree(sources: Path) -> None:
     assert defines(sources / "client" / "client.h")["PROTOCOL_VERSION"] == protocol.PROTOCOL_VERSION
 
 
-def test_defects_agree(sources: Path) -> None:
-    table = re.findall(r'X\((\d+), \w+, "([a-z-]+)"\)', (sources / "reference_hal" / "defects.h").read_text())
-    assert {name: int(number) for number, name in table} == dict(DEFECTS)
+def test_each_defect_of_the_catalogue_is_asked_for_in_one_place(sources: Path) -> None:
+    code = "".join(path.read_text() for path in sorted((sources / "reference_hal").glob("*.c")))
+    asked = [name for name in re.findall(r'\bdefect\("([^"]*)"\)', code) if name]
+    assert sorted(set(asked)) == sorted(DEFECTS)
+    room = defines(sources / "include" / "reference_settings.h")["REFERENCE_DEFECT_ROOM"]
+    assert room == NAME_ROOM > max(map(len, DEFECTS))
 
 
 def test_the_documents_examples_are_of_the_protocol(sources: Path) -> None:

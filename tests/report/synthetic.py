@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from harness.config.models import Accel, Arch, Cell, Generation, HalSettings, WithoutPmu
+from harness.config.models import Accel, Arch, Cell, Expect, Generation, HalSettings, WithoutPmu
 from harness.contract.clauses import CLAUSES, JudgementKind, suite_for
 from harness.contract.outcomes import Outcome, Verdict
 from harness.probe.models import Counter, CounterState, PmuVerdict, ProbeAnswer
@@ -49,7 +49,9 @@ class RunBuilder:
         name: str = "synthetic",
         clauses: Mapping[str, tuple[str, ...]] | None = None,
         excluded: Iterable[tuple[str, str]] = (),
+        promised: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
+        """`promised` makes it a run whose defects are to be noticed: by these clauses, by cell."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.cells = {cell.id: cell for cell in cells}
@@ -62,9 +64,13 @@ class RunBuilder:
                 name=name,
                 matrix=f"ci/matrices/{name}.yaml",
                 matrix_sha256="ab" * 32,
+                expect=Expect.CONFORM if promised is None else Expect.KILLED,
                 cells=tuple(
                     PlannedCell(
-                        id=cell.id, config=cell.model_dump(mode="json"), clauses=self.clauses[cell.id]
+                        id=cell.id,
+                        config=cell.model_dump(mode="json"),
+                        clauses=self.clauses[cell.id],
+                        promised=(promised or {}).get(cell.id, ()),
                     )
                     for cell in cells
                 ),

@@ -88,7 +88,7 @@ def test_every_cell_and_every_result_is_there(tmp_path: Path) -> None:
     shown = Counter(e.attributes["class"].split()[0] for e in page.within("td", "table.matrix"))
     assert sum(shown.values()) == 18 * len(SUITE)
     assert shown["none"] == 2 * (len(SUITE) - len(PROBE_SUITE))
-    assert (shown["pass"], shown["recorded"], shown["skipped"]) == (258, 40, 152)
+    assert (shown["pass"], shown["recorded"], shown["skipped"]) == (322, 184, 152)
     assert len(page.within("th", "table.clauses")) == 4 + len(SUITE)
 
 
@@ -246,3 +246,19 @@ def test_five_hundred_cells(tmp_path: Path) -> None:
     assert len(page.all("details", class_="cell")) == 500
     assert len(page.within("td", "table.matrix")) == 500 * len(planned)
     assert len(page.all("tr", id=cell_anchor(cells[499].id, planned[4]))) == 1
+
+
+def test_each_clause_names_its_tests_and_what_stopped_a_guest(tmp_path: Path) -> None:
+    run = RunBuilder(tmp_path, [guest_cell("one")], clauses={"one": ("PRES-1", "PARAM-4")})
+    run.clause("one", "PRES-1", test="tests/contract/test_allocate.py::test_both_routines")
+    run.clause("one", "PARAM-4", Outcome.RECORDED, "NULL: hang (no answer)", test="t.py::test_null")
+    run.end("one", Verdict.PHANTOM)
+    page = report(tmp_path)
+    rows = {
+        row.attributes["id"]: row.text for row in page.within("tr", "table.clauses") if "id" in row.attributes
+    }
+    assert "Tests: test_both_routines" in rows["clause-PRES-1"]
+    assert "Tests: test_null" in rows["clause-PARAM-4"]
+    (finding,) = page.within("li", "ol.findings")
+    assert "PARAM-4 stopped the guest" in finding.text and "NULL: hang (no answer)" in finding.text
+    assert "Not judged" not in finding.text

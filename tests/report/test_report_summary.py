@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.contract.clauses import SUITE
+from harness.contract.clauses import PROBE_SUITE, SUITE
 from harness.contract.outcomes import Outcome, Verdict
 from harness.errors import InfrastructureError, UsageError
 from harness.probe.models import PmuVerdict
@@ -21,7 +21,7 @@ from tests.report.synthetic import RunBuilder, demo, guest_cell, probe_cell
 def test_the_demo_conforms(tmp_path: Path) -> None:
     summary = summarize(demo(tmp_path))
     assert summary.exit_code == 0
-    assert summary.planned == summary.recorded == 16 * len(SUITE) + 2
+    assert summary.planned == summary.recorded == 16 * len(SUITE) + 2 * len(PROBE_SUITE)
     assert sum(summary.counts.values()) == summary.planned
     assert summary.finished
     assert not summary.problems

@@ -143,5 +143,21 @@ def test_a_probe_answer_in_words() -> None:
     assert text.startswith("counting: ")
     assert "KVM is not there" in text
     assert re.search(r"cycle +0x11 +counting +4,912,345 in 1,000,000 iterations", text)
+    assert "overflow interrupts: counted and overflowed are not the same: cycle" in text
     print_probe(probe_answer(cell, PmuVerdict.ABSENT), "", console)
     assert "absent: No PMU is advertised." in text_of(console)
+
+
+def test_a_question_that_stopped_a_guest_is_a_finding(tmp_path: Path) -> None:
+    """Also where no page says what must happen: nothing is violated, and somebody has to look."""
+    console = log()
+    run = RunBuilder(tmp_path, [guest_cell("one")], clauses={"one": ("PRES-1", "PARAM-4", "IRQL-2")})
+    run.clause("one", "PRES-1")
+    run.clause("one", "PARAM-4", Outcome.RECORDED, "NULL for CounterSetHandle: bugcheck (0x50 PAGE_FAULT)")
+    run.clause("one", "IRQL-2", Outcome.RECORDED, "free at DISPATCH_LEVEL: documented error (STATUS_X)")
+    run.end("one", Verdict.PHANTOM)
+    summary = summarize(tmp_path)
+    print_summary(summary, tmp_path, console)
+    (line,) = (line for line in text_of(console).splitlines() if line.startswith("CRASH"))
+    assert line == "CRASH PARAM-4: NULL for CounterSetHandle: bugcheck (0x50 PAGE_FAULT)  [one]"
+    assert summary.exit_code == 0

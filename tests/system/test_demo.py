@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from harness.config.load import load_matrix
-from harness.config.models import Cell, WithoutPmu
+from harness.config.models import Cell, SuitePart, WithoutPmu
 from harness.paths import project_root
 from harness.report.summary import summarize
 
@@ -58,6 +58,17 @@ def test_the_demo_gives_the_right_verdict_in_every_cell(tmp_path: Path) -> None:
             assert seen.provenance["hal"].startswith("reference HAL")
             assert (folder / "cells" / seen.id / "run.sh").stat().st_mode & 0o111
     assert json.loads((folder / "summary.json").read_text())["exit_code"] == 0
+    for whole in (seen for seen in summary.cells if seen.config["suite"] == list(SuitePart)):
+        if whole.config["guest"] is None:
+            continue
+        kept = {name: whole.clause_reasons[name] for name in ("LIFE-3", "LIFE-4", "LIFE-5", "PARAM-4")}
+        assert "until the reboot, granted after it" in kept["LIFE-3"], kept
+        assert "still excludes" in kept["LIFE-4"] and "still frees" in kept["LIFE-4"], kept
+        assert "documented error (STATUS_INVALID_PARAMETER" in kept["PARAM-4"], kept
+        if whole.config["arch"] == "x86_64":
+            assert kept["LIFE-5"].count("still excludes") == kept["LIFE-5"].count("still frees") == 2, kept
+        else:
+            assert "S3: QEMU says" in kept["LIFE-5"] and "a CPU more: QEMU" in kept["LIFE-5"], kept
     suites = ElementTree.parse(folder / "junit.xml").getroot()
     assert {suite.get("name") for suite in suites.iter("testsuite")} >= set(cells)
     assert "not Windows" in (folder / "report.html").read_text()

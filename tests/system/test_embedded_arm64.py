@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.config.models import Accel
+from harness.config.load import load_guest
+from harness.config.models import Accel, Arch, Cell
 from harness.deadlines import wait_for
 from harness.driver import deploy, protocol
 from harness.driver.build import build_driver
@@ -19,6 +20,7 @@ from harness.errors import GuestPanicked
 from harness.guest.ssh import SshTransport
 from harness.imaging.store import GuestImage, find_guest, verify
 from harness.report.summary import Summary
+from harness.runs.start import GuestStarter
 from harness.vm.machine import Machine
 from harness.vm.vm import Vm
 
@@ -28,6 +30,15 @@ COMMAND_S = 120.0
 READY_S = 180.0
 OFF_S = 60.0
 STATUS_ILLEGAL_INSTRUCTION = 0xC000001D
+CELL = Cell(
+    id="clone",
+    guest="embedded-arm64",
+    arch=Arch.AARCH64,
+    machine="virt",
+    accel=Accel.TCG,
+    cpu=CPU,
+    memory_mib=768,
+)
 
 
 @dataclass(frozen=True)
@@ -39,10 +50,11 @@ class Booted:
     serial: Path
     session: ClientSession
 
-    def said(self, *marks: str) -> bool:
-        """Whether the serial log holds all of these."""
-        text = self.serial.read_text(errors="replace")
-        return all(mark in text for mark in marks)
+
+def said(serial: Path, *marks: str) -> bool:
+    """Whether the log of the serial port holds all of these."""
+    text = serial.read_text(errors="replace")
+    return all(mark in text for mark in marks)
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +128,7 @@ def test_it_looks_like_windows_on_arm(guest: Booted) -> None:
     assert (facts.arch, facts.cpus, facts.cpuid) == ("aarch64", CPUS, ())
     assert facts.wine and facts.wine.startswith("10.")
     ready = ("halpmc: sshd up", "halpmc: wine ready")
-    assert wait_for("Wine's session", READY_S, lambda _: guest.said(*ready) or None)
+    assert wait_for("Wine's session", READY_S, lambda _: said(guest.serial, *ready) or None)
 
 
 def test_the_driver_meets_the_pmu_that_the_machine_has(pmu: bool, held: Device) -> None:
@@ -133,20 +145,31 @@ def test_the_driver_meets_the_pmu_that_the_machine_has(pmu: bool, held: Device) 
             assert {c.state for c in counted.counters} == {"faulted"}
 
 
-def test_it_ends_as_windows_does(pmu: bool, guest: Booted) -> None:
-    """By the power button, or by a panic that the host hears of. The last test: another boot would cost too much."""
-    if pmu:
-        guest.vm.power_down(OFF_S)
-        assert guest.said("halpmc: power button")
-    else:
-        with pytest.raises(GuestPanicked):
-            guest.ssh.exec(r"echo c>Z:\proc\sysrq-trigger", timeout_s=COMMAND_S)
+@pytest.fixture
+def clone(tmp_path: Path) -> Generator[tuple[Vm, SshTransport], None, None]:
+    """A clone of its own, which a test may end, and its SSH connection."""
+    starter = GuestStarter(CELL, load_guest("embedded-arm64"), accel=Accel.TCG, cpu_string=f"{CPU},pmu=on")
+    starter.prepare(tmp_path)
+    with starter.vm(tmp_path) as vm, starter.connect(vm, tmp_path) as ssh:
+        yield vm, ssh
+
+
+def test_the_power_button_ends_it(clone: tuple[Vm, SshTransport], tmp_path: Path) -> None:
+    vm, _ = clone
+    vm.power_down(OFF_S)
+    assert said(tmp_path / "serial.log", "halpmc: power button")
+
+
+def test_the_host_hears_of_a_panic(clone: tuple[Vm, SshTransport]) -> None:
+    _, ssh = clone
+    with pytest.raises(GuestPanicked):
+        ssh.exec(r"echo c>Z:\proc\sysrq-trigger", timeout_s=COMMAND_S)
 
 
 def test_a_cell_whose_pmu_counts_is_usable(
     write_matrix: Callable[[str], Path], run_matrix: Callable[..., tuple[int, Summary, str]]
 ) -> None:
-    settings = f"guest: embedded-arm64, accel: tcg, cpu: {CPU}, pmu: on, memory_mib: 768, start: cold"
+    settings = f"guest: embedded-arm64, accel: tcg, cpu: {CPU}, pmu: on, memory_mib: 768, start: cold, suite: [basic]"
     code, summary, output = run_matrix(write_matrix(f"include: [{{id: a, {settings}}}]\n"))
     (cell,) = summary.cells
     assert (code, cell.verdict, cell.realised) == (0, "usable", True), output

@@ -10,6 +10,9 @@ import psutil
 import pytest
 
 from harness.config.models import Accel, Arch
+from harness.contract.exact import CYCLES_PER_INSTRUCTION, LOOP_INSTRUCTIONS
+from harness.contract.outcomes import Outcome
+from harness.contract.overflow import judge_probe_overflow
 from harness.errors import DeadlineExceeded, InfrastructureError, QemuError
 from harness.host.tools import host_arch
 from harness.probe import accelerator
@@ -18,6 +21,7 @@ from harness.probe.models import Counter, CounterState, PmuVerdict, ProbeAnswer
 from harness.probe.run import run_probe
 
 UNDEFINED_OPCODE = "0x6"
+PMU_INTERRUPT = 23  # of QEMU's virt machine
 
 
 def probe(arch: Arch, machine: str, cpu: str, smp: int = 1) -> ProbeAnswer:
@@ -41,6 +45,17 @@ def test_x86_tcg_has_no_pmu_whatever_is_asked_for(machine: str, cpu: str) -> Non
     assert all(c.state is not CounterState.COUNTING and c.count == 0 for c in answer.counters)
 
 
+def test_instructions_counted_by_the_emulator_are_exact() -> None:
+    """The same numbers in every run: as many instructions for the loop as it has, and two cycles for each."""
+    first, second = (
+        run_probe(Arch.AARCH64, Accel.TCG, "virt", "neoverse-n1,pmu=on", icount=True) for _ in range(2)
+    )
+    assert first.counters == second.counters
+    (instructions,) = {c.count for c in first.counters if c.event == "instructions"}
+    assert 0 < instructions - LOOP_INSTRUCTIONS * first.counters[0].loop < 100
+    assert {c.count for c in first.counters if c.event == "cycles"} == {CYCLES_PER_INSTRUCTION * instructions}
+
+
 def test_a_fault_is_an_answer() -> None:
     answer = probe(Arch.X86_64, "q35", "Nehalem,pmu=on")  # QEMU's TCG does not implement RDPMC
     assert [(c.name, c.state, c.fault) for c in answer.counters] == [
@@ -51,6 +66,28 @@ def test_a_fault_is_an_answer() -> None:
 def test_several_cpus() -> None:
     assert probe(Arch.X86_64, "q35", "max,pmu=on", smp=4).verdict is PmuVerdict.ABSENT
     assert probe(Arch.AARCH64, "virt", "cortex-a72,pmu=on", smp=4).verdict is PmuVerdict.COUNTING
+
+
+@pytest.mark.parametrize("gic", ["2", "3"])
+@pytest.mark.parametrize("cpu", ["max", "cortex-a72", "neoverse-n1"])
+@pytest.mark.parametrize("virtualization", ["on", "off"])
+def test_aarch64_overflows_interrupt(gic: str, cpu: str, virtualization: str) -> None:
+    """Each counter once, by the PMU's own interrupt, with its own status bit."""
+    machine = f"virt,gic-version={gic},virtualization={virtualization}"
+    answer = probe(Arch.AARCH64, machine, f"{cpu},pmu=on")
+    bits = {"cycle": 1 << 31, **{f"event{i}": 1 << i for i in range(6)}}
+    assert [(o.name, o.event) for o in answer.overflows] == [(c.name, c.event) for c in answer.counters]
+    assert [(o.interrupts, o.number, int(o.status, 16)) for o in answer.overflows] == [
+        (1, PMU_INTERRUPT, bits[o.name]) for o in answer.overflows
+    ]
+    assert judge_probe_overflow(answer).outcome is Outcome.PASS, answer.overflows
+
+
+def test_what_is_not_tried_is_said() -> None:
+    without = probe(Arch.AARCH64, "virt", "max,pmu=off")
+    assert (without.overflows, without.overflows_untried) == ((), "there is no PMU")
+    x86 = probe(Arch.X86_64, "q35", "max,pmu=on")
+    assert (x86.overflows, "interrupt controller" in x86.overflows_untried) == ((), True)
 
 
 @pytest.mark.parametrize("machine", ["virt", "virt,virtualization=on"])

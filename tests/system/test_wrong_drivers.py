@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from harness.config.load import load_guest
 from harness.config.models import Accel, Arch, Cell
-from harness.contract.judgement import Judgement
+from harness.contract.judgement import Judgement, combine
 from harness.contract.outcomes import Outcome
-from harness.contract.presence import judge_counting_everywhere
+from harness.contract.presence import judge_counting_everywhere, judge_left_at_rest
 from harness.contract.verdict import realisation
 from harness.driver import build
 from harness.paths import driver_sources
@@ -39,6 +40,14 @@ CHANGES = {
         (ARM, "recipe->stop_count = 1;", "recipe->stop_count = 0;"),
         (CORE, "i < PMU_SOFTWARE_WRITES;", "i <= PMU_SOFTWARE_WRITES;"),
     ],
+    "started again": [
+        (
+            CORE,
+            "	restore(report, counter, recipe, saved, done);\n",
+            "	restore(report, counter, recipe, saved, done);\n"
+            "	write_all(report, counter, recipe, recipe->start, recipe->start_count);\n",
+        )
+    ],
     "CPU 0 only": [
         (ARM, RUN, f"extern int on_cpu_0;\nint on_cpu_0;\n\n{RUN}"),
         (ARM, "recipe->start_count = 2;", "recipe->start_count = on_cpu_0 ? 2 : 0;"),
@@ -48,11 +57,11 @@ CHANGES = {
 }
 
 
-def changed_sources(folder: Path, change: str) -> Path:
-    """A copy of the driver's sources with one change; each place is there exactly once."""
+def changed_sources(folder: Path, changes: Iterable[tuple[str, str, str]]) -> Path:
+    """A copy of the driver's sources with these changes; each place is there exactly once."""
     copy = folder / "guest_driver"
     shutil.copytree(driver_sources(), copy)
-    for name, old, new in CHANGES[change]:
+    for name, old, new in changes:
         text = (copy / name).read_text()
         assert text.count(old) == 1, f"{name} does not have this once: {old}"
         (copy / name).write_text(text.replace(old, new))
@@ -70,12 +79,16 @@ def run(folder: Path) -> tuple[Judgement, Grant]:
     )
     starter.prepare(folder)
     with starter.start(folder) as guest:
-        grant = guest.first_grant()
-        assert grant is not None
         with guest.open() as device:
             first = device.allocate()
             counted = {cpu: device.count(cpu=cpu) for cpu in range(CELL.smp)}
-        return judge_counting_everywhere(ask_probe("on"), first, counted, privileged=guest.privileged), grant
+            device.free(first.handle)
+            assert device.allocate().succeeded
+            last = {cpu: device.count(cpu=cpu) for cpu in range(CELL.smp)}
+        grant = guest.first_grant()
+        assert grant is not None
+        judgement = judge_counting_everywhere(ask_probe("on"), first, counted, privileged=guest.privileged)
+        return combine(judgement, judge_left_at_rest(counted, last)), grant
 
 
 @pytest.mark.parametrize(
@@ -91,6 +104,14 @@ def run(folder: Path) -> tuple[Judgement, Grant]:
             ),
             ("started of",),
         ),
+        (
+            "started again",
+            tuple(
+                f"on CPU {cpu} these were left enabled: cycle (cycles), event0 (cycles), event1"
+                for cpu in (0, 1)
+            ),
+            ("not so", "do not count"),
+        ),
         ("CPU 0 only", ("on CPU 1 these do not count", "sw-incr"), ("on CPU 0",)),
     ],
 )
@@ -101,7 +122,7 @@ def test_a_wrong_driver_is_caught(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    copy = changed_sources(tmp_path, change)
+    copy = changed_sources(tmp_path, CHANGES[change])
     monkeypatch.setattr(build, "driver_sources", lambda: copy)
     judgement, _ = run(tmp_path)
     assert judgement.outcome is Outcome.FAIL, judgement

@@ -75,7 +75,7 @@ class Report(ctypes.Structure):
 NONE, INTEL, AMD, AMD_V2 = range(4)
 DEAD, COUNTING, FAULTED = range(3)
 GENERAL, FIXED = 0, 1
-CHECKS = ("started", "in_range", "stopped", "reset", "rdpmc", "overflow", "restored")
+CHECKS = ("started", "in_range", "stopped", "reset", "rdpmc", "overflow", "restored", "at_rest")
 MASK = (1 << 48) - 1
 
 
@@ -189,12 +189,12 @@ def intel(
         }
     )
     for i in range(general):
-        cpu.msrs |= {0x186 + i: 0x41003C, value0 + i: 0x1234 + i}
+        cpu.msrs |= {0x186 + i: 0x01003C, value0 + i: 0x1234 + i}
         cpu.counters.append(select(0x186 + i, value0 + i, global_ctrl, i))
     if full_width:
         cpu.msrs[0x345] = 1 << 13
     if global_ctrl:
-        cpu.msrs |= {global_ctrl: 0xF, 0x38D: 0x0B0, 0x38E: 0, 0x390: 0}
+        cpu.msrs |= {global_ctrl: 0xF, 0x38D: 0x080, 0x38E: 0, 0x390: 0}
         cpu.status = 0x38E, 0x390
         for i in range(fixed):
             cpu.msrs[0x309 + i] = 77

@@ -15,8 +15,17 @@ import pytest
 
 from harness.config.load import load_guest
 from harness.driver import deploy, protocol
+from harness.driver.device import ERROR_TIMEOUT, RETURN_S, Device
 from harness.driver.session import LOGGED_BYTES, ClientSession
-from harness.errors import DeadlineExceeded, DriverError, GuestError, HalpmcError, ProtocolError
+from harness.errors import (
+    ContractViolation,
+    DeadlineExceeded,
+    DriverError,
+    GuestError,
+    HalpmcError,
+    NeverReturned,
+    ProtocolError,
+)
 from harness.guest.lane import LaneChannel
 from harness.guest.ssh import SshTransport
 from tests.unit.ssh_server import ssh_server
@@ -198,3 +207,24 @@ def test_any_other_error_of_the_lanes_service_is_told(tmp_path: Path) -> None:
     with over_lane(lane_client(1072, asked), tmp_path) as session, pytest.raises(GuestError, match="1072"):
         deploy.start_lane(session, load_guest("embedded"), "COM2")
     assert asked == ["service.create"]
+
+
+def test_a_call_that_never_returns_is_a_violation_and_its_handle_is_left_alone(tmp_path: Path) -> None:
+    """The client has given the call up; closing the device would wait for the driver, which hangs with the routine."""
+    asked: list[dict[str, Any]] = []
+
+    def client(request: dict[str, Any]) -> bytes:
+        asked.append(request)
+        call = {"status": 0, "handle": "0x0", "irql_before": 0, "irql_after": 0, "cpu": 0, "group": 0}
+        given_up = {**call, "written": False, "transport": ERROR_TIMEOUT}
+        return result(request, {"device": 1} if request["op"] == "device.open" else given_up)
+
+    with over_lane(client, tmp_path) as session:
+        device = Device.open(session, "pmctest")
+        with pytest.raises(NeverReturned, match="allocate: the routine did not return within"):
+            device.allocate()
+        device.close()
+    assert [request["op"] for request in asked] == ["device.open", "allocate"]
+    assert asked[1]["args"]["timeout_ms"] >= RETURN_S * 1000
+    assert issubclass(NeverReturned, ContractViolation)
+    assert device.calls == []

@@ -13,7 +13,10 @@ from harness.config.models import Arch
 from harness.errors import EXIT_USAGE, ConfigError, UsageError
 
 HEAD = "schema: 1\nname: t\n"
-KEYS = "accel, arch, cpu, defect, generation, guest, machine, memory_mib, pmu, smp, start, without_pmu"
+KEYS = (
+    "accel, arch, cpu, defect, generation, guest, icount, machine, max_cpus, memory_mib, "
+    "pmu, smp, start, without_pmu"
+)
 GUEST = """\
 name: embedded
 title: Debian with Wine
@@ -177,6 +180,10 @@ MEANING = {
         HEAD + "include: [{arch: aarch64}]\n",
         "3:18: guest 'embedded' is x86_64, not aarch64",
     ),
+    "room for fewer CPUs than there are": (
+        HEAD + "include: [{smp: 4, max_cpus: 2}]\n",
+        "3:30: max_cpus: 2 is less than smp: 4",
+    ),
     "too many combinations": (
         HEAD + f"axes: {{smp: {list(range(1, 257))}, memory_mib: {list(range(64, 600))}}}\n",
         "3:1: 137216 combinations are more than 100000 — shorten an axis, or split the matrix",
@@ -306,4 +313,4 @@ def test_unknown_guest_names_the_nearest(guests: Path) -> None:
 def test_schema_and_loader_agree_on_the_keys() -> None:
     schema = matrix_json_schema()
     assert set(schema["$defs"]["Axes"]["properties"]) == set(KEYS.split(", "))
-    assert set(schema["properties"]) == {"schema", "name", "defaults", "axes", "exclude", "include"}
+    assert set(schema["properties"]) == {"schema", "name", "expect", "defaults", "axes", "exclude", "include"}

@@ -18,8 +18,19 @@ from hypothesis import strategies as st
 from harness.config.ids import word
 from harness.config.load import load_matrix, matrix_json_schema
 from harness.config.matrix import Matrix
-from harness.config.models import Accel, Arch, Cell, Generation, HalSettings, Start, WithoutPmu
+from harness.config.models import (
+    Accel,
+    Arch,
+    Cell,
+    Generation,
+    HalSettings,
+    Icount,
+    Start,
+    SuitePart,
+    WithoutPmu,
+)
 from harness.config.schema import Axes, Include, Settings
+from harness.errors import ConfigError
 from harness.paths import project_root
 
 DEMO = project_root() / "ci" / "matrices" / "demo.yaml"
@@ -54,7 +65,7 @@ def ids(matrix: Matrix) -> list[str]:
 
 def test_demo_matrix() -> None:
     matrix = load_matrix(DEMO)
-    assert len(matrix.cells) == 22
+    assert len(matrix.cells) == 23
     assert matrix.excluded == ()
     assert "embedded-nehalem-pmu_on-exclusive-grant" in ids(matrix)
     by_id = {cell.id: cell for cell in matrix.cells}
@@ -80,8 +91,12 @@ def test_demo_matrix() -> None:
         pmu=True,
         accel=Accel.AUTO,
         start=Start.CLONE,
+        suite=(SuitePart.BASIC,),
         hal=HalSettings(generation=Generation.SHARED, without_pmu=WithoutPmu.REFUSE),
     )
+    whole = {cell.id for cell in matrix.cells if cell.guest and cell.suite == tuple(SuitePart)}
+    assert whole == {"embedded-whole-suite", "arm64-pmu_on-shared"}
+    assert by_id["embedded-whole-suite"].max_cpus == 3
 
 
 def test_demo_matrix_is_valid_for_editors() -> None:
@@ -95,6 +110,7 @@ def test_demo_matrix_is_valid_for_editors() -> None:
 def test_aarch64_matrix() -> None:
     matrix = load_matrix(AARCH64)
     assert ids(matrix) == [
+        "embedded-arm64-exact",
         "embedded-arm64-pmu_off-exclusive-grant",
         "embedded-arm64-pmu_off-exclusive-refuse",
         "embedded-arm64-pmu_off-shared-grant",
@@ -104,6 +120,37 @@ def test_aarch64_matrix() -> None:
     ]
     assert {(cell.arch, cell.machine) for cell in matrix.cells} == {(Arch.AARCH64, "virt")}
     assert len(matrix.excluded) == 2
+    exact = matrix.cells[0]
+    assert (exact.icount, exact.smp, exact.accel, exact.pmu) == (Icount.EXACT, 1, Accel.TCG, True)
+
+
+def test_counting_instructions_is_named_in_ids_and_needs_one_emulated_cpu(load: Any) -> None:
+    matrix = load("defaults: {smp: 1}\naxes: {icount: [none, exact], pmu: [off]}\n")
+    assert ids(matrix) == ["embedded-icount_exact-pmu_off", "embedded-icount_none-pmu_off"]
+    assert [cell.icount for cell in matrix.cells] == [Icount.EXACT, Icount.NONE]
+    # An exclusion may take away what is impossible.
+    kept = load(
+        "axes: {icount: [none, exact], smp: [1, 2]}\n"
+        "exclude: [{when: {icount: exact, smp: 2}, reason: it cannot be}]\n"
+    )
+    assert len(kept.cells) == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        ("include:\n  - {icount: exact}\n", "m.yaml:4:14: icount: exact runs one CPU, not 2"),
+        ("axes:\n  icount: [exact]\n  smp: [1, 4]\n", "m.yaml:5:12: icount: exact runs one CPU, not 4"),
+        (
+            "defaults: {icount: exact, smp: 1}\naxes:\n  accel: [kvm]\n",
+            "m.yaml:5:11: icount: exact needs the emulator, not kvm",
+        ),
+    ],
+)
+def test_counting_instructions_on_an_impossible_machine(load: Any, body: str, complaint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(body)
+    assert complaint in str(caught.value), caught.value
 
 
 def test_path_and_hash_are_kept(load: Any, tmp_path: Path) -> None:
@@ -180,15 +227,15 @@ def test_exclusions_see_defaults_and_what_the_guest_fills_in(load: Any) -> None:
 
 
 def test_an_include_changes_the_defaults(load: Any) -> None:
-    (cell,) = load("defaults: {smp: 4, cpu: host}\ninclude: [{cpu: max, defect: double-free}]\n").cells
-    assert cell.id == "embedded-max-defect_double-free"
-    assert (cell.smp, cell.cpu, cell.hal.defect) == (4, "max", "double-free")
+    (cell,) = load("defaults: {smp: 4, cpu: host}\ninclude: [{cpu: max, defect: double-grant}]\n").cells
+    assert cell.id == "embedded-max-defect_double-grant"
+    assert (cell.smp, cell.cpu, cell.hal.defect) == (4, "max", "double-grant")
 
 
 def test_keys_of_the_file_are_those_of_a_cell() -> None:
     keys = (set(Cell.model_fields) | set(HalSettings.model_fields)) - {"id", "hal"}
     assert set(Settings.__annotations__) == keys
-    assert set(Axes.__annotations__) == keys
+    assert set(Axes.__annotations__) == keys - {"suite"}  # what runs in a machine is no axis of it
     assert set(Include.__annotations__) - {"id"} <= keys
 
 
@@ -200,7 +247,7 @@ VALUES: dict[str, list[Any]] = {
     "accel": ["auto", "kvm", "tcg"],
     "generation": ["exclusive", "shared"],
     "without_pmu": ["grant", "refuse"],
-    "defect": [None, "x"],
+    "defect": [None, "double-grant", "no-broker"],
     "guest": ["embedded", "none"],
 }
 axes_strategy = st.permutations(sorted(VALUES)).flatmap(

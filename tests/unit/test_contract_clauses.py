@@ -6,17 +6,17 @@ import re
 
 import pytest
 
-from harness.config.models import Cell, Generation
+from harness.config.models import Cell, Generation, SuitePart
 from harness.contract import status
 from harness.contract.clauses import CLAUSES, SUITE, JudgementKind, clause, suite_for
-from harness.contract.judgement import combine, failed, passed, recorded, skip_other_generation, skipped
+from harness.contract.judgement import combine, failed, passed, recorded, skipped
 from harness.contract.outcomes import Outcome
 from harness.errors import UsageError
 from harness.paths import project_root
 
 
 def test_catalogue_is_complete_and_in_form() -> None:
-    assert len(CLAUSES) == 41
+    assert len(CLAUSES) == 42
     for name, entry in CLAUSES.items():
         assert name == entry.id
         assert re.fullmatch(r"[A-Z]+-([1-9]|X)", name)
@@ -32,41 +32,32 @@ def test_the_contract_knows_nothing_of_machines_and_guests() -> None:
         assert [name for name in imported if not name.startswith(allowed)] == [], path
 
 
-def test_suite_is_what_is_covered_now() -> None:
-    assert SUITE[:2] == ("PROBE-1", "PRES-1")
-    assert len(SUITE) == len(set(SUITE)) == 28
-    assert all(CLAUSES[name].judgement is not JudgementKind.CRASH for name in SUITE)
+def test_the_suite_covers_every_clause() -> None:
+    assert tuple(CLAUSES) == SUITE
+    for entry in CLAUSES.values():
+        assert (entry.judgement is JudgementKind.CRASH) is (entry.part is SuitePart.CRASH)
 
 
 def test_suite_of_a_cell() -> None:
     assert suite_for(Cell(id="a")) == SUITE
-    assert suite_for(Cell(id="a", guest=None)) == ("PROBE-1",)
+    assert suite_for(Cell(id="a", guest=None)) == ("PROBE-1", "PROBE-2")
+    basic = suite_for(Cell(id="a", suite=(SuitePart.BASIC,)))
+    assert len(basic) == 37
+    assert set(SUITE) - set(basic) == {"PARAM-4", "FREE-4", "IRQL-2", "LIFE-3", "LIFE-4", "LIFE-5"}
+    assert suite_for(Cell(id="a", suite=(SuitePart.CRASH,))) == (
+        "PROBE-1",
+        "PROBE-2",
+        "PARAM-4",
+        "FREE-4",
+        "IRQL-2",
+    )
+    assert suite_for(Cell(id="a", guest=None, suite=(SuitePart.CRASH,))) == ("PROBE-1", "PROBE-2")
 
 
 def test_unknown_clause_names_the_nearest() -> None:
     assert clause("ALLOC-1").judgement is JudgementKind.ASSERT
     with pytest.raises(UsageError, match=r"there is no clause 'ALOC-3' — did you mean 'ALLOC-3'\?"):
         clause("ALOC-3")
-
-
-@pytest.mark.parametrize(
-    ("name", "generation", "applies"),
-    [
-        ("PARAM-X", Generation.EXCLUSIVE, True),
-        ("PARAM-X", Generation.SHARED, False),
-        ("PARAM-3", Generation.SHARED, True),
-        ("PARAM-3", Generation.EXCLUSIVE, False),
-        ("ALLOC-1", Generation.EXCLUSIVE, True),
-    ],
-)
-def test_clauses_of_the_other_generation_are_skipped_with_a_reason(
-    name: str, generation: Generation, applies: bool
-) -> None:
-    judgement = skip_other_generation(name, generation)
-    assert (judgement is None) is applies
-    if judgement is not None:
-        assert judgement.outcome is Outcome.SKIPPED
-        assert str(generation) in judgement.reason
 
 
 def test_a_failure_carries_the_sentence_it_rests_on() -> None:

@@ -10,6 +10,7 @@ import pytest
 from harness.config.models import Accel, Arch, Cell, Generation
 from harness.contract import expectations as e
 from harness.contract import presence as p
+from harness.contract.expected import Expectation, Expected
 from harness.contract.judgement import Judgement
 from harness.contract.observations import Call
 from harness.contract.outcomes import Outcome
@@ -28,6 +29,7 @@ ODD = Call(status=0xC0000008, handle=POISON)
 SUCCESS_UNWRITTEN = Call(status=0, handle=POISON)
 SUCCESS_NULL = Call(status=0, handle=0, written=True)
 REFUSED_UNWRITTEN = Call(status=0xC000009A, handle=POISON)
+DOCUMENTED = Expectation(Expected.DOCUMENTED, "anything documented")
 REFUSED_WITH_HANDLE = Call(status=0xC000009A, handle=0x1010, written=True)
 
 
@@ -68,7 +70,29 @@ def test_presence(present: tuple[bool, bool], outcome: Outcome, words: str) -> N
     ],
 )
 def test_first_allocate(call: Call, generation: Generation, outcome: Outcome, words: str) -> None:
-    check(e.judge_first_allocate(call, generation), outcome, words)
+    check(e.judge_first_allocate(call, generation, DOCUMENTED), outcome, words)
+
+
+@pytest.mark.parametrize(
+    ("expected", "call", "outcome"),
+    [
+        (Expected.GRANTED, GRANTED, PASS),
+        (Expected.GRANTED, REFUSED, FAIL),
+        (Expected.GRANTED, INVALID, FAIL),
+        (Expected.REFUSED, REFUSED, PASS),
+        (Expected.REFUSED, GRANTED, FAIL),
+        (Expected.REFUSED, INVALID, FAIL),
+        (Expected.REFUSED, REFUSED_UNWRITTEN, FAIL),
+    ],
+)
+def test_first_allocate_against_what_the_cell_must_give(
+    expected: Expected, call: Call, outcome: Outcome
+) -> None:
+    judgement = e.judge_first_allocate(call, SHARED, Expectation(expected, "of a fact"))
+    check(judgement, outcome)
+    if outcome is FAIL and call is not REFUSED_UNWRITTEN:
+        assert judgement.reason == f"expected {expected}, got {call.answer}"
+        assert judgement.because[1:] == ("expected because of a fact",)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +186,7 @@ def test_stale_free() -> None:
     check(e.judge_stale_free(0x10, GRANTED, INVALID, REFUSED), PASS)
     check(e.judge_stale_free(0x10, GRANTED, GRANTED, REFUSED), FAIL, "a stale handle")
     check(e.judge_stale_free(0x10, GRANTED, INVALID, GRANTED), FAIL, "two owners")
-    check(e.judge_stale_free(GRANTED.handle, GRANTED, GRANTED, GRANTED), SKIP, "given out again")
+    check(e.judge_stale_free(GRANTED.handle, GRANTED, GRANTED, GRANTED), FAIL, "given out again")
 
 
 def test_irql() -> None:
@@ -290,7 +314,14 @@ ARM = ABSENT.model_copy(
         (ARM, GRANTED, [counters()], True, FAIL, "gp0 (cycles), gp1 (cycles)"),
         (ARM, GRANTED, [counters("faulted", "faulted")], False, SKIP, "without the privilege"),
         (ARM, REFUSED, [], True, SKIP, "nothing was granted"),
-        (ABSENT, GRANTED, [counters("counting")], True, SKIP, "no PMU here that counts"),
+        (
+            ABSENT,
+            GRANTED,
+            [counters("counting")],
+            True,
+            SKIP,
+            "no counter must count here: the PMU probe found no PMU",
+        ),
     ],
 )
 def test_counters_count_everywhere(
@@ -320,6 +351,31 @@ def test_counting_on_another_cpu_proves_nothing() -> None:
         p.judge_counting_everywhere(ARM, GRANTED, seen, privileged=True)
     with pytest.raises(DriverError, match="on no CPU"):
         p.judge_counting_everywhere(ARM, GRANTED, {}, privileged=True)
+
+
+def rest(*enabled: bool | None) -> dict[int, Counters]:
+    """Two CPUs; the counters of the second one were found enabled or not."""
+    checks = [CounterChecks(at_rest=None if one is None else not one) for one in enabled]
+    still = [Seen(f"gp{n}", "counting", checks=CounterChecks(at_rest=True)) for n in range(len(enabled))]
+    seen = [Seen(f"gp{n}", "counting", checks=check) for n, check in enumerate(checks)]
+    return {0: Counters(still if None not in enabled else seen), 1: Counters(seen, cpu=1)}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "outcome", "words"),
+    [
+        (rest(False, False), rest(False, False), PASS, "no counter was left enabled"),
+        (rest(True, False), rest(True, False), PASS, ""),  # somebody else's
+        (rest(True, False), rest(False, False), PASS, ""),
+        (rest(False, False), rest(False, True), FAIL, "on CPU 1 these were left enabled: gp1 (cycles)"),
+        (rest(True, False), rest(True, True), FAIL, "on CPU 1 these were left enabled: gp1 (cycles)"),
+        (rest(None, None), rest(None, None), SKIP, "no counter could be asked"),
+    ],
+)
+def test_counters_are_at_rest_after_the_free(
+    before: dict[int, Counters], after: dict[int, Counters], outcome: Outcome, words: str
+) -> None:
+    check(p.judge_left_at_rest(before, after), outcome, words)
 
 
 INTEL = probe(PmuVerdict.COUNTING, cpuid_0xa_eax="0x7300404", cpuid_0xa_edx="0x603")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from harness.contract.observations import Call, RaceEvent
 from harness.contract.outcomes import Outcome
-from harness.contract.race import judge_cycles, judge_race
+from harness.contract.race import ROUNDS, first_shown, judge_cycles, judge_race, rounds_needed
 from harness.errors import DriverError
 
 OK, BUSY = 0, 0xC000009A
@@ -210,3 +210,16 @@ def test_cycles() -> None:
     assert deviated.reason.startswith("cycle 42 of 10000 deviated: expected STATUS_SUCCESS")
     with pytest.raises(DriverError, match="names no deviation"):
         judge_cycles(3, 4, None)
+
+
+def test_rounds_needed_and_the_first_round_that_shows() -> None:
+    assert (rounds_needed(0.5), rounds_needed(1.0), rounds_needed(0.038)) == (7, 1, 119)
+    assert rounds_needed(0.0092) <= ROUNDS < rounds_needed(0.0091)
+    sound = [(0, 0, 0, 0, 0), (1, 0, 0, 1, 0), (2, 0, 0, 3, 0), (3, 0, 0, 4, 0)]
+    assert first_shown(sound, 2) is None
+    twice = [(0, 0, 3, 0, 0), (1, 1, 3, 0, 0), (2, 0, 3, 1, 0), (3, 1, 3, 1, 0)]
+    done = [(4, 0, 3, 3, 0), (5, 0, 3, 4, 0), (6, 1, 3, 3, 0), (7, 1, 3, 4, 0)]
+    assert first_shown([*twice, *done], 2) == 3
+    lost = [(0, 0, 5, 0, 0), (1, 0, 5, 2, 0xC000009A), (2, 1, 5, 0, 0), (3, 1, 5, 2, 0xC000009A)]
+    assert first_shown(lost, 2) == 5
+    assert first_shown(lost, 3) is None

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.config.models import Accel, Arch
+from harness.config.models import Accel, Arch, Cell, Icount
 from harness.errors import DeadlineExceeded, InfrastructureError, ProtocolError, QemuError
 from harness.probe import accelerator
-from harness.probe.accelerator import choose_accelerator, forget_proofs
+from harness.probe.accelerator import accelerator_for, choose_accelerator, forget_proofs
 from harness.probe.models import PmuVerdict, ProbeAnswer
 
 ANSWER = ProbeAnswer(
@@ -70,6 +70,13 @@ def test_a_kvm_that_answers_is_taken_and_remembered(host: Host, requested: Accel
         choice = choose_accelerator(requested, Arch.X86_64, "q35")
         assert (choice.accel, choice.reason) == (Accel.KVM, "proved: the PMU probe answers under KVM")
     assert host.runs == [(Accel.KVM, "q35", "host")]
+
+
+def test_counting_instructions_takes_the_emulator_where_kvm_works(host: Host) -> None:
+    cell = Cell(id="a", smp=1)
+    assert accelerator_for(cell).accel is Accel.KVM
+    exact = accelerator_for(cell.model_copy(update={"icount": Icount.EXACT}))
+    assert (exact.accel, exact.reason) == (Accel.TCG, "icount: exact needs the emulator")
 
 
 def test_each_machine_is_proved_on_its_own(host: Host) -> None:

@@ -18,9 +18,15 @@ COUNTER = {
     "name": "gp0", "event": "instructions", "state": "counting", "count": "0x30d80", "fault": "0x0",
     "checks": {**CHECKS, "restored": True},
 }  # fmt: skip
+FLAGS = ("enabled", "disabled", "masked", "cleared", "delivered", "by_software")
+OVERFLOW = {
+    "name": "gp0", "event": "instructions", "interrupts": "0x1", "number": "0x17", "status": "0x80000000",
+    "checks": {name: name != "masked" for name in FLAGS},
+}  # fmt: skip
 LINE: dict[str, Any] = {
     "probe": "x86_64", "interface": "intel-arch", "version": "0x2", "general": "0x4", "fixed": "0x3",
-    "width": "0x30", "loop": "0x4e20", "fault": "0x0", "counters": [COUNTER],
+    "width": "0x30", "loop": "0x4e20", "fault": "0x0", "counters": [COUNTER], "overflows": [OVERFLOW],
+    "overflows_untried": "",
     "registers": {"cpuid.0xa.eax": "0x7300402"},
 }  # fmt: skip
 
@@ -41,6 +47,9 @@ def test_a_full_answer() -> None:
         None,
     )
     assert (counter.checks.started, counter.checks.rdpmc, counter.checks.overflow) == (True, False, None)
+    (overflow,) = answer.overflow_models
+    assert (overflow.interrupts, overflow.number, overflow.status) == (1, 23, "0x80000000")
+    assert (overflow.checks.masked, overflow.checks.delivered) == (False, True)
 
 
 @pytest.mark.parametrize(

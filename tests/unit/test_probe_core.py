@@ -269,6 +269,14 @@ def test_each_check_fails_for_what_it_is_about(
     assert {name for name, passed in checks(counter).items() if not passed} == failing
 
 
+def test_a_counter_that_somebody_left_enabled_was_not_at_rest(library: ctypes.CDLL) -> None:
+    cpu = intel(2, general=2, fixed=2)
+    cpu.msrs[0x186] |= 1 << 22
+    cpu.msrs[0x38D] |= 0b0010_0000
+    resting = [checks(counter)["at_rest"] for counter in entries(measure(library, cpu))]
+    assert resting == [False, True, True, False]
+
+
 def test_a_faulting_rdpmc_is_no_fault_of_the_counter(library: ctypes.CDLL) -> None:
     cpu = intel(2, general=1, fixed=0)
     cpu.rdpmc_shows = None
@@ -326,7 +334,7 @@ def test_the_words_of_the_answers(library: ctypes.CDLL) -> None:
         b"none", b"intel-arch", b"amd", b"amd-v2", b"pmuv3", b"?",
     ]  # fmt: skip
     assert [library.pmu_state_name(i) for i in range(4)] == [b"dead", b"counting", b"faulted", b"?"]
-    assert [library.pmu_check_name(i).decode() for i in range(8)] == [*CHECKS, "?"]
+    assert [library.pmu_check_name(i).decode() for i in range(9)] == [*CHECKS, "?"]
     name = ctypes.create_string_buffer(16)
     library.pmu_counter_name(INTEL, ctypes.byref(Counter(kind=FIXED, index=0xFFFFFFFF)), name)
     assert name.raw == b"fixed4294967295\0"  # the longest there is

@@ -17,7 +17,7 @@ from harness.probe.run import probe_argv, run_probe
 
 ANSWER = (
     '{"probe":"x86_64","interface":"none","version":"0x0","general":"0x0","fixed":"0x0","width":"0x0",'
-    '"loop":"0x4e20","fault":"0x6","counters":[],"registers":{"cpuid.0x0.eax":"0xd"}}'
+    '"loop":"0x4e20","fault":"0x6","counters":[],"overflows":[],"overflows_untried":"","registers":{"cpuid.0x0.eax":"0xd"}}'
 )
 
 

@@ -94,6 +94,13 @@ def test_the_lane_is_a_second_serial_port() -> None:
     assert not any("lane" in argument for argument in argv(machine(), qmp_control(7)))
 
 
+def test_counting_instructions_replaces_the_threads() -> None:
+    arguments = argv(machine(smp=1, icount=True), qmp_control(7))
+    assert arguments[arguments.index("-accel") + 1] == "tcg,thread=single"
+    assert arguments[arguments.index("-icount") + 1] == "shift=1,sleep=off"
+    assert "-icount" not in argv(machine(), qmp_control(7))
+
+
 def test_secure_boot_is_guarded_by_smm() -> None:
     uefi = Uefi(code=Path("/fw/code,1.fd"), variables=Path("/fw/vars.fd"), smm=True)
     arguments = argv(machine(uefi=uefi), qmp_control(7, variables=Path("/proc/self/fd/9")))

@@ -38,6 +38,12 @@ start:
 	mrs x1, pmcr_el0
 	ubfx x1, x1, #11, #5
 1:	msr mdcr_el2, x1
+	mrs x0, id_aa64pfr0_el1
+	ubfx x0, x0, #24, #4
+	cbz x0, 5f
+	mov x0, #9                /* EL1 may use the registers of a GIC version 3: ICC_SRE_EL2 */
+	msr S3_4_C12_C9_5, x0
+5:
 	mov x0, #0x3c5            /* EL1 with its own stack pointer, all masked */
 	msr spsr_el2, x0
 	adr x0, at_el1
@@ -105,9 +111,41 @@ exception:
 1:	mrs x1, elr_el1
 	bl probe_died
 
+interrupt:
+	stp x0, x1, [sp, #-176]!
+	stp x2, x3, [sp, #16]
+	stp x4, x5, [sp, #32]
+	stp x6, x7, [sp, #48]
+	stp x8, x9, [sp, #64]
+	stp x10, x11, [sp, #80]
+	stp x12, x13, [sp, #96]
+	stp x14, x15, [sp, #112]
+	stp x16, x17, [sp, #128]
+	stp x18, x29, [sp, #144]
+	str x30, [sp, #160]
+	bl probe_interrupt
+	ldr x30, [sp, #160]
+	ldp x18, x29, [sp, #144]
+	ldp x16, x17, [sp, #128]
+	ldp x14, x15, [sp, #112]
+	ldp x12, x13, [sp, #96]
+	ldp x10, x11, [sp, #80]
+	ldp x8, x9, [sp, #64]
+	ldp x6, x7, [sp, #48]
+	ldp x4, x5, [sp, #32]
+	ldp x2, x3, [sp, #16]
+	ldp x0, x1, [sp], #176
+	eret
+
 	.balign 2048
 vectors:
-	.rept 16
+	.rept 5
+	.balign 128
+	b exception
+	.endr
+	.balign 128
+	b interrupt               /* IRQ, from EL1 with its own stack pointer */
+	.rept 10
 	.balign 128
 	b exception
 	.endr

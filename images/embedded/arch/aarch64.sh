@@ -11,4 +11,3 @@ kernel_options="halpmc_root=/dev/vda console=ttyAMA0 random.trust_bootloader=on"
 modules="virtio_pci virtio_blk ext4 virtio_net virtio_rng"
 own_modules=yes
 strip_dll="aarch64-linux-gnu-objcopy -I pei-aarch64-little -O pei-aarch64-little --strip-all --file-alignment=4096"
-second_serial=/dev/ttyS0

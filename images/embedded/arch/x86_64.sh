@@ -12,4 +12,3 @@ modules="virtio_pci virtio_blk ext4 virtio_net virtio_rng pvpanic_pci pvpanic_mm
 own_modules=no
 # GNU strip reduces the file alignment to 512, and Wine then copies each DLL instead of mapping it.
 strip_dll="x86_64-w64-mingw32-objcopy --strip-all --file-alignment=4096"
-second_serial=/dev/ttyS1

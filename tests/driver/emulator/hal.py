@@ -20,11 +20,15 @@ class Allocation:
     group_count: int
     resources: bytes | None
     irql: int
+    null_cell: bool = False
 
 
 @dataclass
 class Hal:
-    """`answer` other than SUCCESS refuses every request; `free_answer` refuses every free."""
+    """`answer` other than SUCCESS refuses every request; `free_answer` refuses every free.
+
+    A NULL pointer for the handle is an invalid parameter.
+    """
 
     present: bool = True
     answer: int = SUCCESS
@@ -47,8 +51,11 @@ class Hal:
                 count,
                 self._read_list(machine, resources) if resources else None,
                 machine.irql,
+                cell == 0,
             )
         )
+        if cell == 0:
+            return INVALID_PARAMETER
         answer = self.answer
         if answer == SUCCESS and self.exclusive and self.held:
             answer = INSUFFICIENT_RESOURCES

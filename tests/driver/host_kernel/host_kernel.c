@@ -100,6 +100,8 @@ static int32_t allocate(struct counter_affinity *affinity, uint32_t groups, void
 		sink += affinity[i].mask;
 	for (uint32_t i = 0; resources != NULL && i < resources->count; i++)
 		sink += resources->descriptors[i].type + resources->descriptors[i].u.event_buffer.threshold;
+	if (handle == NULL) /* asked on purpose */
+		return STATUS_INVALID_PARAMETER;
 	*handle = NULL;
 	pthread_mutex_lock(&hal);
 	if (holder == 0) {
