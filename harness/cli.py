@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from harness import __version__
-from harness.commands import baseline, bench, driver, guest_store, say
+from harness.commands import baseline, bench, driver, guest_store, run, say
 from harness.commands.guest_build import guest_build
 from harness.config.models import Accel, Arch
 from harness.dumps.command import dump
@@ -39,74 +39,9 @@ app.add_typer(guest_app, name="guest")
 app.add_typer(driver.app, name="driver")
 app.add_typer(bench.app, name="bench")
 app.add_typer(baseline.app, name="baseline")
+app.command()(run.run)
+app.command()(run.plan)
 app.command()(dump)
-
-EXIT_INTERRUPTED = 130
-
-
-@app.command()
-def run(
-    matrix: Annotated[Path, typer.Argument(help="matrix file, such as ci/matrices/demo.yaml")],
-    jobs: Annotated[
-        str, typer.Option("--jobs", "-j", help="cells at a time; auto: as many as the host has room for")
-    ] = "auto",
-    cell: Annotated[list[str] | None, typer.Option(help="run only this cell (repeatable)")] = None,
-    runs_dir: Annotated[Path, typer.Option(help="where the run makes its folder")] = Path("runs"),
-    sequences: Annotated[
-        int | None, typer.Option(min=1, help="random sequences of calls in each cell (default: 100)")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="what they are drawn from (default: the same in each run)")
-    ] = None,
-    baselines: Annotated[
-        Path | None, typer.Option(help="folder of the baselines (default: the project's)")
-    ] = None,
-    strict_baseline: Annotated[
-        bool, typer.Option("--strict-baseline", help="an observation that changed fails the run")
-    ] = False,
-) -> None:
-    """Run every cell of a matrix and write the compatibility report."""
-    from harness.config.load import load_matrix
-    from harness.report.baselines import check_baselines, default_baselines, record_comparison
-    from harness.report.summary import summarize
-    from harness.report.terminal import LiveProgress, print_summary
-    from harness.report.write import write_reports
-    from harness.runs.execute import end_run, execute
-    from harness.runs.folder import create_run_folder
-    from harness.runs.plan import select_cells
-    from harness.runs.prepare import prepare
-
-    slots = parse_slots(jobs)
-    for name, number in (("HALPMC_SEQUENCES", sequences), ("HALPMC_SEED", seed)):
-        if number is not None:
-            os.environ[name] = str(number)  # for the cells' processes
-    loaded = load_matrix(matrix)
-    cells = select_cells(loaded, cell or [])
-    baselines = baselines or default_baselines()
-    check_baselines(baselines)
-    prepare(cells, say=say)
-    console = Console()
-    folder = create_run_folder(runs_dir, loaded.name)
-    interrupted = False
-    try:
-        with LiveProgress(cells, console) as progress:
-            execute(loaded, cells, folder, slots=slots, progress=progress, say=say)
-    except KeyboardInterrupt:
-        interrupted = True  # the cells have been stopped; what there is gets its report
-    record_comparison(folder, baselines, strict=strict_baseline)
-    end_run(folder, summarize(folder).exit_code)
-    summary = write_reports(folder)
-    print_summary(summary, folder, console)
-    raise typer.Exit(EXIT_INTERRUPTED if interrupted else summary.exit_code)
-
-
-def parse_slots(text: str) -> int | None:
-    """The value of --jobs: a number of cells, or None for `auto`. Raises UsageError."""
-    if text == "auto":
-        return None
-    if text.isdecimal() and int(text) > 0:
-        return int(text)
-    raise UsageError(f"--jobs {text!r} is no number of cells", remedy="use a number from 1 on, or auto")
 
 
 @app.command()
@@ -201,7 +136,8 @@ def doctor(
 @app.command()
 def schema(
     name: Annotated[
-        str, typer.Argument(help="records, summary, probe, doctor, guest-check, matrix or protocol")
+        str,
+        typer.Argument(help="records, summary, plan, probe, doctor, guest-check, matrix or protocol"),
     ],
 ) -> None:
     """Print the JSON Schema of a public format."""

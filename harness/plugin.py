@@ -6,7 +6,6 @@ Importing this module is cheap: VMs, SSH and reports are imported when a test fi
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -17,6 +16,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from harness.errors import HalpmcError, UsageError
+from harness.plugin_options import (
+    add_options,
+    baselines_folder,
+    search_plan_of,
+    selected,
+    setting,
+    strict_baseline,
+)
 
 if TYPE_CHECKING:
     from harness.config.matrix import Matrix
@@ -27,87 +34,15 @@ if TYPE_CHECKING:
     from harness.runs.cell import CellRun
     from harness.runs.guest import Guest
     from harness.runs.plan import SearchPlan
+    from harness.runs.select import Selection
     from harness.runs.session import RunSession
 
-#: Settings: what stands for their value in the help, and what they are.
-OPTIONS = {
-    "matrix": ("PATH", "matrix file whose cells the tests run in"),
-    "runs_dir": ("PATH", "folder in which a run makes its own folder (default: runs)"),
-    "sequences": ("N", "random sequences of calls in each cell (default: 100)"),
-    "baselines": (
-        "PATH",
-        "folder of the baselines that observations are compared with (default: the project's)",
-    ),
-    "strict_baseline": ("1", "1: an observation that is not as in its baseline fails the run"),
-    "seed": ("N", "what they are drawn from (default: a number of the cell's own, the same in each run)"),
-}
 PLUGIN_NAME = "halpmc-run"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """One group; every option has an environment variable and an ini twin (command line > environment > ini)."""
-    group = parser.getgroup("halpmc", "hardware performance counters in Windows VMs")
-    for name, (value, text) in OPTIONS.items():
-        variable = f"HALPMC_{name.upper()}"
-        group.addoption(
-            f"--halpmc-{name.replace('_', '-')}",
-            metavar=value,
-            dest=f"halpmc_{name}",
-            help=f"{text} [environment: {variable}, ini: halpmc_{name}]",
-        )
-        parser.addini(f"halpmc_{name}", text)
-    group.addoption(
-        "--halpmc-cell",
-        metavar="ID",
-        action="append",
-        default=[],
-        dest="halpmc_cell",
-        help="run only this cell of the matrix (may be given several times)",
-    )
-    group.addoption(
-        "--halpmc-run-dir",
-        metavar="PATH",
-        dest="halpmc_run_dir",
-        help="append to the run in this folder instead of starting one (used by `halpmc run`)",
-    )
-    group.addoption(
-        "--halpmc-replay",
-        metavar="CELL_DIR",
-        dest="halpmc_replay",
-        help="run the cell whose folder an earlier run left behind (used by `halpmc replay`)",
-    )
-
-
-def _setting(config: pytest.Config, name: str) -> tuple[str | None, str]:
-    """The value of a setting and where it comes from."""
-    for value, origin in (
-        (config.getoption(f"halpmc_{name}"), "command line"),
-        (os.environ.get(f"HALPMC_{name.upper()}"), "environment"),
-        (config.getini(f"halpmc_{name}"), "ini file"),
-    ):
-        if value:
-            return str(value), origin
-    return None, "default"
-
-
-def _search_plan(config: pytest.Config, cell_id: str) -> SearchPlan:
-    from harness.runs.plan import SearchPlan
-
-    return SearchPlan.of(cell_id, _setting(config, "sequences")[0], _setting(config, "seed")[0])
-
-
-def _strict(config: pytest.Config) -> bool:
-    value = _setting(config, "strict_baseline")[0] or "0"
-    if value not in ("0", "1"):
-        raise UsageError(f"strict_baseline is {value!r}", remedy="use 1, or 0")
-    return value == "1"
-
-
-def _baselines(config: pytest.Config) -> Path:
-    from harness.report.baselines import default_baselines
-
-    chosen = _setting(config, "baselines")[0]
-    return Path(chosen) if chosen else default_baselines()
+    add_options(parser)
 
 
 @dataclass
@@ -115,7 +50,7 @@ class CellPlugin:
     """What the plugin knows in this pytest session; registered only when there is a matrix."""
 
     matrix: Matrix
-    cells: tuple[Cell, ...]
+    selection: Selection
     runs_dir: Path
     run_dir: Path | None
     origins: str
@@ -129,41 +64,53 @@ class CellPlugin:
         from harness.runs.session import RunSession
 
         if self.session is None:
-            self.session = RunSession.open(self.matrix, self.cells, self.runs_dir, self.run_dir, self.chosen)
+            self.session = RunSession.open(
+                self.matrix,
+                self.selection.cells,
+                self.runs_dir,
+                self.run_dir,
+                self.chosen,
+                skipped=self.selection.skipped,
+                selection=self.selection.words,
+            )
         return self.session
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker; load the matrix, whose mistakes are usage errors before anything starts."""
     config.addinivalue_line("markers", "clause(id, ...): the clauses of the contract that this test judges")
-    matrix_path, matrix_origin = _setting(config, "matrix")
+    matrix_path, matrix_origin = setting(config, "matrix")
     replayed = config.getoption("halpmc_replay")
     if matrix_path is None and replayed is None:
         if config.getoption("halpmc_cell") or config.getoption("halpmc_run_dir"):
             raise pytest.UsageError("--halpmc-cell and --halpmc-run-dir need --halpmc-matrix")
         return
-    from harness.config.load import load_matrix
     from harness.report.baselines import check_baselines
-    from harness.runs.plan import select_cells
     from harness.runs.replay import replay_matrix
+    from harness.runs.select import Selection, open_matrix
 
-    runs_dir, runs_origin = _setting(config, "runs_dir")
+    runs_dir, runs_origin = setting(config, "runs_dir")
     run_dir = config.getoption("halpmc_run_dir")
     try:
-        matrix = replay_matrix(Path(replayed)) if replayed else load_matrix(Path(str(matrix_path)))
-        cells = select_cells(matrix, config.getoption("halpmc_cell"))
-        _search_plan(config, "")
-        check_baselines(_baselines(config))
-        _strict(config)
+        if replayed:
+            matrix = replay_matrix(Path(replayed))
+            selection = Selection(matrix.cells)  # whatever the environment chooses was chosen already
+        else:
+            matrix = open_matrix(Path(str(matrix_path)))
+            selection = selected(config, matrix, Path(runs_dir or "runs"))
+        search_plan_of(config, "")
+        check_baselines(baselines_folder(config))
+        strict_baseline(config)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
+    skipped = f", {len(selection.skipped)} skipped" if selection.skipped else ""
     plugin = CellPlugin(
         matrix,
-        cells,
+        selection,
         Path(runs_dir or "runs"),
         Path(run_dir) if run_dir else None,
         f"halpmc: {f'cell {replayed}' if replayed else f'matrix {matrix_path}'} ({matrix_origin}), "
-        f"{len(cells)} cells, "
+        f"{len(selection.cells)} cells{skipped}, "
         f"runs in {runs_dir or 'runs'} ({runs_origin})",
     )
     config.pluginmanager.register(plugin, PLUGIN_NAME)
@@ -189,7 +136,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             "give one with --halpmc-matrix, such as ci/matrices/demo.yaml"
         )
     needs_guest = "guest" in metafunc.fixturenames
-    cells = [cell for cell in plugin.cells if cell.guest is not None or not needs_guest]
+    cells = [cell for cell in plugin.selection.cells if cell.guest is not None or not needs_guest]
     metafunc.parametrize("cell", cells, ids=[cell.id for cell in cells], scope="session")
 
 
@@ -199,6 +146,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     Tests of clauses that are in no part of the suite that their cell runs are left out: the plan has none of them.
     """
+    _deselect(config, items)
     items.sort(key=_cell_id)
     named = [(item, name) for item in items for mark in item.iter_markers("clause") for name in mark.args]
     if named:
@@ -222,6 +170,26 @@ def _in_suite(item: pytest.Item) -> bool:
     cell = _cell(item)
     names = {name for mark in item.iter_markers("clause") for name in mark.args}
     return cell is None or not names.isdisjoint(suite_for(cell))
+
+
+def _deselect(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Take out the tests of cells that judge no clause that was asked for, or that changes concern."""
+    plugin = config.pluginmanager.get_plugin(PLUGIN_NAME)
+    asked = set(config.getoption("halpmc_clause"))
+    concerned = plugin.selection.clauses if isinstance(plugin, CellPlugin) else None
+    if not asked and concerned is None:
+        return
+    kept: list[pytest.Item] = []
+    dropped: list[pytest.Item] = []
+    for item in items:
+        names = {str(name) for mark in item.iter_markers("clause") for name in mark.args}
+        wanted = (not asked or names & asked) and (
+            concerned is None or names & set(concerned.get(_cell_id(item), ()))
+        )
+        (kept if wanted or not _cell_id(item) else dropped).append(item)
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = kept
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -293,8 +261,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         from harness.report.write import write_reports
         from harness.runs.execute import end_run
 
-        strict = _strict(session.config)
-        record_comparison(plugin.session.folder, _baselines(session.config), strict=strict)
+        strict = strict_baseline(session.config)
+        record_comparison(plugin.session.folder, baselines_folder(session.config), strict=strict)
         end_run(plugin.session.folder, summarize(plugin.session.folder).exit_code)
         plugin.summary = write_reports(plugin.session.folder)
         if session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
@@ -362,7 +330,7 @@ def fresh_guest(
 @pytest.fixture
 def search_plan(cell: Cell, pytestconfig: pytest.Config) -> SearchPlan:
     """How many random sequences of calls this cell gets, and their seed."""
-    return _search_plan(pytestconfig, cell.id)
+    return search_plan_of(pytestconfig, cell.id)
 
 
 def _test_name(item: pytest.Item) -> str:

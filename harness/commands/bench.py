@@ -1,8 +1,9 @@
-"""`halpmc bench`: what the VM engine costs (docs/performance.md)."""
+"""`halpmc bench`: what the VM engine, planning and scheduling cost (docs/performance.md)."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,6 +41,37 @@ def bench_op(
     from harness.runs.bench import bench_op
 
     _print_figures(bench_op(Cell.model_validate(CELL), rounds, say=say), as_json)
+
+
+@app.command("plan")
+def bench_plan(
+    cells: Annotated[int, typer.Option(min=200, help="cells of the matrix")] = 10_000,
+    rounds: Annotated[
+        int, typer.Option("--rounds", "-n", min=1, help="rounds, of which the best counts")
+    ] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
+) -> None:
+    """How long `halpmc plan` takes for a large matrix, and where the time goes."""
+    from harness.runs.bench_schedule import bench_plan
+
+    _print_figures(bench_plan(cells, rounds), as_json)
+
+
+@app.command("schedule")
+def bench_schedule(
+    cells: Annotated[int, typer.Option(min=1, help="simulated cells: processes that sleep")] = 200,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="cells at a time")] = 8,
+    seed: Annotated[int, typer.Option(help="another seed gives other durations")] = 0,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="instead: the figures of this real run, which was made with that --jobs"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
+) -> None:
+    """How near a run comes to the bound that no schedule beats: all work shared evenly, or the longest cell."""
+    from harness.runs.bench_schedule import bench_run, bench_schedule
+
+    _print_figures(bench_run(run, jobs) if run else bench_schedule(cells, jobs, seed), as_json)
 
 
 @app.command("race")

@@ -87,6 +87,23 @@ class Document:
 
         A location that leads out of the document gives the deepest part of the way that exists.
         """
+        mark = self._mark(location, key)
+        return mark.line + 1, mark.column + 1
+
+    def error(self, location: Location, message: str, *, remedy: str = "", key: bool = False) -> ConfigError:
+        """The error to raise about the value (or the key) at `location`, in the file where that stands."""
+        mark = self._mark(location, key)
+        return ConfigError(
+            message, path=Path(mark.name), line=mark.line + 1, column=mark.column + 1, remedy=remedy
+        )
+
+    def place(self, location: Location) -> str:
+        """Where the value at `location` stands, in words; the file is named when it is another one than `path`."""
+        mark = self._mark(location, False)
+        other = "" if mark.name == str(self.path) else f" of {mark.name}"
+        return f"line {mark.line + 1}, column {mark.column + 1}{other}"
+
+    def _mark(self, location: Location, key: bool) -> yaml.Mark:
         node, mark = self.root, self.root.start_mark
         for depth, step in enumerate(location):
             child = _child(node, step)
@@ -94,12 +111,7 @@ class Document:
                 break
             name, node = child
             mark = name.start_mark if key and depth == len(location) - 1 else node.start_mark
-        return mark.line + 1, mark.column + 1
-
-    def error(self, location: Location, message: str, *, remedy: str = "", key: bool = False) -> ConfigError:
-        """The error to raise about the value (or the key) at `location`."""
-        line, column = self.position(location, key=key)
-        return ConfigError(message, path=self.path, line=line, column=column, remedy=remedy)
+        return mark
 
 
 def _child(node: yaml.Node, step: str | int) -> tuple[yaml.Node, yaml.Node] | None:
@@ -118,6 +130,7 @@ def read_document(path: Path) -> Document:
     text = _read_text(path)
     try:
         loader = _Loader(text)
+        loader.name = str(path)  # every mark then knows its file
         root = loader.get_single_node()
         if root is None:
             raise ConfigError("the file is empty", path=path, line=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -32,6 +33,7 @@ def cell_id(settings: Mapping[str, Any], keys: Iterable[str]) -> str:
     return "-".join(parts)
 
 
+@functools.cache
 def _safe(text: str) -> str:
     text = re.sub(r",(?=[+-])", "", text.lower()).replace(",", ".").replace("=", "_")
     return re.sub(r"[^a-z0-9+._-]", "_", text)

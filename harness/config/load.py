@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from harness.config.document import Location, read_document
+from harness.config.extend import read_extended
+from harness.config.known import check_known_issues
 from harness.config.matrix import Matrix, expand
 from harness.config.models import Arch, GuestDefinition
 from harness.config.schema import PROBE_ONLY, MatrixFile, matrix_json_schema
@@ -79,13 +82,15 @@ def load_guest_file(path: Path) -> GuestDefinition:
     return guest
 
 
-def load_matrix(path: Path, guests: Path | None = None) -> Matrix:
+def load_matrix(path: Path, guests: Path | None = None, *, clauses: Collection[str] = ()) -> Matrix:
     """The matrix in a file, expanded to its cells; `guests` is the folder of guest definitions.
 
+    Known issues are checked against `clauses`, the ids of all that there are, when they are given.
     ConfigError, with line and column, for anything wrong in the file; UsageError when there is no such file.
     """
-    document = read_document(path)
+    document = read_extended(path)
     file = validate(document, MatrixFile)
+    check_known_issues(file, document, clauses)
     known = (*guest_names(guests), PROBE_ONLY)
     loaded: dict[str, GuestDefinition] = {}
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
 from harness.config.models import Accel, Arch, Expect, Generation, Icount, Model, Start, SuitePart, WithoutPmu
+from harness.config.requirements import CpuVendor
 
 ID_PATTERN = r"^[a-z0-9][a-z0-9+._-]{0,119}$"
 """Cell ids are folder names, arguments of pytest -k and words of a shell line."""
+
+UNTIL_PATTERN = r"^(\d{4}-\d{2}-\d{2}|build \d{1,9})$"
+BUILD = "build "
 
 PROBE_ONLY = "none"
 """The guest of a cell that runs the PMU probe and nothing else."""
@@ -49,6 +54,18 @@ def _cell_id(value: str) -> str:
     return value
 
 
+def _until(value: str) -> str:
+    """A day that is in the calendar, or a build number."""
+    if not re.fullmatch(UNTIL_PATTERN, value):
+        raise ValueError(f"must be a day such as 2027-03-31, or a build such as 'build 26200', not {value!r}")
+    if not value.startswith(BUILD):
+        try:
+            date.fromisoformat(value)
+        except ValueError as error:
+            raise ValueError(f"{value!r} is no day: {error}") from None
+    return value
+
+
 OnOff = Annotated[
     bool, BeforeValidator(_on_off), WithJsonSchema({"anyOf": [{"type": "boolean"}, {"enum": ["on", "off"]}]})
 ]
@@ -64,6 +81,9 @@ Cpu = Annotated[
 ]
 Smp = Annotated[int, Field(ge=1, le=256, description="Number of virtual CPUs.")]
 MemoryMib = Annotated[int, Field(ge=64, le=1 << 20, description="Memory in MiB.")]
+Tag = Annotated[
+    str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,59}$", description="Small letters, digits, _ . -")
+]
 MaxCpus = Annotated[
     int, Field(ge=1, le=256, description="Room for so many CPUs, of which smp are there when it starts.")
 ]
@@ -124,12 +144,35 @@ class Axes(TypedDict, total=False):
     defect: Annotated[tuple[str | None, ...], NonEmpty] | EveryDefect
 
 
+class Requires(TypedDict, total=False):
+    """What the host must have; a cell that asks for more is skipped, with the condition that failed as its reason."""
+
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]
+
+    kvm: Annotated[OnOff, Field(description="Whether /dev/kvm opens.")]
+    vpmu: Annotated[
+        OnOff, Field(description="Whether the host's kernel has what a virtual PMU under KVM needs.")
+    ]
+    arch: Annotated[Arch, Field(description="The host's own architecture.")]
+    cpu_vendor: Annotated[CpuVendor, Field(description="Whose CPU the host has.")]
+    cpus: Annotated[int, Field(ge=1, description="At least so many CPUs.")]
+    memory_mib: Annotated[int, Field(ge=1, description="At least so much memory in MiB.")]
+    guest: Annotated[
+        Literal["present"], Field(description="The cell's guest image has been built or imported.")
+    ]
+    qemu: Annotated[
+        str, Field(pattern=r"^\d+(\.\d+){0,2}$", description="At least this version of QEMU, in quotes.")
+    ]
+
+
 class Include(Settings, total=False):
     """A cell beside the combinations: the defaults, changed as written here; it may bring its own id."""
 
     __pydantic_config__ = _CLOSED  # type: ignore[misc]
 
     id: Id
+    tags: tuple[Tag, ...]
+    requires: Requires
 
 
 class Exclude(Model):
@@ -139,11 +182,48 @@ class Exclude(Model):
     reason: Annotated[str, Field(min_length=1, description="Why; every report shows it.")]
 
 
+class Override(Model):
+    """Other settings, tags or requirements for the cells where every setting of `when` has the given value."""
+
+    when: Settings = Field(default=Settings(), description="Which cells; without it, all of them.")
+    set: Settings = Field(
+        default=Settings(), description="Settings that these cells get; none of them an axis."
+    )
+    tags: tuple[Tag, ...] = ()
+    requires: Requires = Requires()
+
+
+class Strategy(TypedDict, total=False):
+    """Fewer cells than all combinations: enough for every pair of values to meet, or a sample."""
+
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]
+
+    pairwise: OnOff
+    sample: Annotated[int, Field(ge=1, description="So many combinations.")]
+    seed: Annotated[int, Field(ge=0, description="Another seed gives other combinations (default: 0).")]
+
+
+class KnownIssue(Model):
+    """Clauses that are known to fail in some cells until a day, or until a guest's build that mends it."""
+
+    id: Annotated[str, Field(min_length=1, description="Where it is tracked; shown in every report.")]
+    reason: Annotated[str, Field(min_length=1, description="What is wrong, in one sentence.")]
+    cells: str = Field(default="", description="Which cells: an expression such as guest~win and pmu=on.")
+    clauses: tuple[str, ...] = Field(default=(), description="Which clauses; without it, all of them.")
+    until: Annotated[str, AfterValidator(_until)] = Field(
+        description="The last day (2027-03-31), or the first build without it (build 26200).",
+        json_schema_extra={"pattern": UNTIL_PATTERN},
+    )
+
+
 class MatrixFile(Model):
     """A matrix of VM configurations: axes that expand to cells, with exclusions that carry their reason."""
 
     schema_version: Literal[1] = Field(alias="schema", description="Version of this format.")
     name: Id = Field(description="Name of the matrix; part of the name of the folder of its runs.")
+    extends: str = Field(
+        default="", description="Another matrix, below this one; relative to this file. Its lists come first."
+    )
     expect: Expect = Field(
         default=Expect.CONFORM,
         description="When a run is green: conform, no clause is violated; killed, every cell with a defect is "
@@ -151,8 +231,13 @@ class MatrixFile(Model):
     )
     defaults: Settings = Settings()
     axes: Axes = Axes()
+    strategy: Strategy = Strategy()
     exclude: tuple[Exclude, ...] = ()
     include: tuple[Include, ...] = ()
+    override: tuple[Override, ...] = ()
+    tags: tuple[Tag, ...] = Field(default=(), description="Tags of every cell.")
+    requires: Requires = Field(default=Requires(), description="What every cell needs of the host.")
+    known_issues: tuple[KnownIssue, ...] = ()
 
 
 def matrix_json_schema() -> dict[str, Any]:

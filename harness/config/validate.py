@@ -73,6 +73,8 @@ def _complaint(document: Document, model: type[BaseModel], details: ErrorDetails
         words = [word.strip("'") for word in str(context["expected"]).replace(" or ", ", ").split(", ")]
         remedy = did_you_mean(value, words) if kind == "enum" and isinstance(value, str) else ""
         remedy = remedy if remedy.startswith("did") else ""
+    elif kind == "string_pattern_mismatch":
+        problem = f"must look like {context['pattern']}, not {_seen(value)}"
     elif kind in _WANTED:
         problem = f"must be {_WANTED[kind]}, not {_seen(value)}"
         if kind == "string_type" and isinstance(value, int | float):

@@ -77,6 +77,15 @@ def choose_accelerator(
     return AcceleratorChoice(accel=Accel.TCG, reason=proof.reason, remedy=proof.remedy)
 
 
+def kvm_missing(arch: Arch, machine: str) -> str:
+    """Why KVM cannot be used, as far as it is known without booting anything: nothing against it is the empty text.
+
+    A proof of this boot of the host that failed counts; one that was never tried does not. Raises ToolMissing.
+    """
+    proof = _unproved(arch) or _recall(_remembered(arch, machine))
+    return "" if proof is None or proof.usable else proof.reason
+
+
 def forget_proofs() -> None:
     """Have KVM proved again: whoever has mended it need not boot the host for that."""
     for proof in (cache_dir() / "host").glob("kvm-*.json"):
@@ -85,6 +94,20 @@ def forget_proofs() -> None:
 
 def _prove_kvm(arch: Arch, machine: str, say: Say) -> _Proof:
     """Cheap reasons against KVM first; then the cached proof, then a new one."""
+    if (against := _unproved(arch)) is not None:
+        return against
+    remembered = _remembered(arch, machine)
+    if (proof := _recall(remembered)) is not None:
+        return proof
+    build_probe(arch, say=say)  # not within the deadline of the proof
+    proof, lasting = _boot_under_kvm(arch, machine, say)
+    if lasting:
+        _remember(remembered, proof)
+    return proof
+
+
+def _unproved(arch: Arch) -> _Proof | None:
+    """Reasons against KVM that need no proof; None when there is none."""
     if host_arch() is not arch:
         return _Proof(
             usable=False,
@@ -111,16 +134,16 @@ def _prove_kvm(arch: Arch, machine: str, say: Say) -> _Proof:
             reason=f"{KVM_DEVICE} does not open ({error.strerror})",
             remedy="look at the kernel log for messages of kvm",
         )
-    home = cache_dir() / "host"
-    boot = BOOT_ID.read_text().strip()
-    remembered = home / f"kvm-{boot}-{_fingerprint(arch, machine)}.json"
-    if (proof := _recall(remembered)) is not None:
-        return proof
-    build_probe(arch, say=say)  # not within the deadline of the proof
-    proof, lasting = _boot_under_kvm(arch, machine, say)
-    if lasting:
-        _remember(remembered, proof, boot)
-    return proof
+    return None
+
+
+def _remembered(arch: Arch, machine: str) -> Path:
+    """Where the proof of this boot of the host is kept."""
+    return cache_dir() / "host" / f"kvm-{_boot_id()}-{_fingerprint(arch, machine)}.json"
+
+
+def _boot_id() -> str:
+    return BOOT_ID.read_text().strip()
 
 
 def _fingerprint(arch: Arch, machine: str) -> str:
@@ -160,12 +183,12 @@ def _recall(path: Path) -> _Proof | None:
         return None
 
 
-def _remember(path: Path, proof: _Proof, boot: str) -> None:
+def _remember(path: Path, proof: _Proof) -> None:
     """Publish the proof at once as a whole, and forget those of earlier boots."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".kvm-", delete=False) as file:
         file.write(proof.model_dump_json())
     Path(file.name).rename(path)
     for old in path.parent.glob("kvm-*.json"):
-        if not old.name.startswith(f"kvm-{boot}-"):
+        if not old.name.startswith(f"kvm-{_boot_id()}-"):
             old.unlink(missing_ok=True)

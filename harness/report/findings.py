@@ -15,8 +15,9 @@ from harness.report.summary import CellSummary, Summary, shortage
 class Finding:
     """One cause, and the cells and clauses it was seen in.
 
-    `kind` is fail, survived (a defect did), crash (a guest stopped where no page says what must happen),
-    infrastructure, guest, error, unknown, record, or retried: went wrong once and right the next time.
+    `kind` is fail, survived (a defect did), crash (a guest stopped where no page says what must happen), stale (a known
+    issue that is none any more), infrastructure, guest, error, unknown, record, known (a failure that a known issue
+    excuses), or retried: went wrong once and right the next time.
     """
 
     kind: str
@@ -38,11 +39,13 @@ def findings(summary: Summary) -> list[Finding]:
     return [
         *survivors,
         *_violations(summary),
+        *_stale(summary),
         *_crashes(summary),
         *_incidents(summary),
         *_errors(summary),
         *_unknown(summary),
         *_records(summary),
+        *_known(summary),
         *_retries(summary),
     ]
 
@@ -68,7 +71,7 @@ def _violations(summary: Summary) -> list[Finding]:
     seen: dict[tuple[str, str], list[str]] = defaultdict(list)
     for cell in summary.cells:
         for clause, outcome in cell.clauses.items():
-            if outcome is Outcome.FAIL:
+            if outcome is Outcome.FAIL and clause not in cell.known:
                 seen[clause, cell.clause_reasons.get(clause, "")].append(cell.id)
     broken = [
         Finding("fail", cell.reason, (cell.id,))
@@ -78,6 +81,27 @@ def _violations(summary: Summary) -> list[Finding]:
     return [
         Finding("fail", reason, tuple(cells), (clause,)) for (clause, reason), cells in seen.items()
     ] + broken
+
+
+def _stale(summary: Summary) -> list[Finding]:
+    """Known issues that have expired, or whose clause holds."""
+    return [
+        Finding("stale", f"known issue {issue.id} {issue.problem}")
+        for issue in summary.known_issues
+        if issue.problem
+    ]
+
+
+def _known(summary: Summary) -> list[Finding]:
+    """One finding for each known issue and clause that it excuses, with the cells."""
+    seen: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for cell in summary.cells:
+        for clause, issue in cell.known.items():
+            seen[issue, clause].append(cell.id)
+    about = {issue.id: f"{issue.id}: {issue.reason} (until {issue.until})" for issue in summary.known_issues}
+    return [
+        Finding("known", about[issue], tuple(cells), (clause,)) for (issue, clause), cells in seen.items()
+    ]
 
 
 def _crashes(summary: Summary) -> list[Finding]:
@@ -161,6 +185,7 @@ def _records(summary: Summary) -> list[Finding]:
         if shortage(cell):
             short[shortage(cell)].append(cell.id)
     named = {f"{cell}: {words}" for words, cells in short.items() for cell in cells}
+    named |= {finding.reason for finding in _stale(summary)}
     return [
         *(Finding("record", problem) for problem in summary.problems if problem not in named),
         *(Finding("record", words, tuple(cells)) for words, cells in short.items()),

@@ -163,12 +163,15 @@ def _headline(summary: Summary, found: list[Finding]) -> str:
     violated = dict.fromkeys(
         clause for finding in found if finding.kind == "fail" for clause in finding.clauses
     )
+    if summary.exit_code == 1 and not any(finding.kind == "fail" for finding in found):
+        return "A known issue is none any more"
     if summary.exit_code == 1:
         cells = {cell for finding in found if finding.kind == "fail" for cell in finding.cells}
         return f"{count(len(violated), 'clause')} violated in {count(len(cells), 'cell')}"
     if summary.exit_code != 0:
         return "Not everything could be judged"
-    return "Every judged clause holds"
+    known = any(cell.known for cell in summary.cells)
+    return "Passed with known issues" if known else "Every judged clause holds"
 
 
 def _by_defect(summary: Summary) -> list[tuple[str, str, dict[str, Kill]]]:

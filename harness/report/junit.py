@@ -2,8 +2,8 @@
 
 A cell with a defect that is to be noticed has one case: that it is.
 
-A violation is a failure. Trouble of infrastructure or guest is an error, and so is what was planned and
-not recorded.
+A violation is a failure; one that a known issue excuses is skipped, with the issue's id. Trouble of
+infrastructure or guest is an error, and so is what was planned and not recorded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harness.contract.clauses import CLAUSES
 from harness.contract.outcomes import Outcome, Verdict
 from harness.report.kills import Kill
 from harness.report.loading import CellView, RunView
-from harness.report.summary import CellSummary, Summary
+from harness.report.summary import CellSummary, Summary, violates
 from harness.report.text import count, one_line, visible, write_atomically
 
 FILE_NAME = "junit.xml"
@@ -90,7 +90,11 @@ def _kill_case(kill: Kill, cell: CellSummary) -> ET.Element:
 def _verdict_case(view: CellView, cell: CellSummary) -> ET.Element:
     """The cell as a whole: trouble outside any clause is counted, and a cell without clauses is seen."""
     case = _case(cell.id, VERDICT_CASE, cell.duration_s, {"verdict": str(cell.verdict)})
-    if cell.verdict is Verdict.BROKEN:
+    if cell.verdict is Verdict.BROKEN and not violates(cell):
+        _result(
+            case, "skipped", f"known issues: {', '.join(dict.fromkeys(cell.known.values()))}: {cell.reason}"
+        )
+    elif cell.verdict is Verdict.BROKEN:
         _result(case, "failure", f"broken: {cell.reason}")
     elif cell.incidents or cell.verdict is Verdict.UNKNOWN or view.end is None:
         messages = "; ".join(dict.fromkeys(f"{i.branch}: {i.message}" for i in cell.incidents))
@@ -110,7 +114,9 @@ def _clause_case(view: CellView, cell: CellSummary, clause: str) -> ET.Element:
     }
     case = _case(cell.id, clause, sum(record.duration_s for record in records), properties)
     reason = cell.clause_reasons.get(clause, "")
-    if outcome in _TAGS:
+    if clause in cell.known:
+        _result(case, "skipped", f"known issue {cell.known[clause]}: {reason}")
+    elif outcome in _TAGS:
         _result(case, _TAGS[outcome], reason or f"no reason was recorded for {outcome}")
     elif reason:
         ET.SubElement(case, "system-out").text = visible(reason)

@@ -22,7 +22,9 @@ from harness.runs.record import (
     ClauseRecord,
     IncidentRecord,
     PhaseRecord,
+    PlannedIssue,
     Record,
+    ResumeRecord,
     RunEndRecord,
     RunRecord,
     worst_outcome,
@@ -63,6 +65,7 @@ class LiveProgress:
         self._total = len(cells)
         self._width = max((len(cell.id) for cell in cells), default=0)
         self._planned: dict[str, int] = {}
+        self._known: tuple[PlannedIssue, ...] = ()
         self._running: dict[str, _Running] = {}
         self._ended: set[str] = set()
         self._broken: set[str] = set()  # cells in which violations are wanted
@@ -87,8 +90,9 @@ class LiveProgress:
             match record:
                 case RunRecord():
                     self._planned = {cell.id: len(cell.clauses) for cell in record.cells}
+                    self._known = record.known_issues
                     self._broken = {cell.id for cell in record.cells if cell.promised}
-                case RunEndRecord():
+                case RunEndRecord() | ResumeRecord():
                     pass
                 case _ if record.cell not in self._ended:
                     self._show(record.cell, record)
@@ -109,16 +113,24 @@ class LiveProgress:
                 before = running.outcomes.get(record.clause, record.outcome)
                 running.outcomes[record.clause] = worst_outcome((before, record.outcome))
                 if record.outcome in (Outcome.FAIL, Outcome.ERROR) and cell not in self._broken:
+                    issue = self._known_issue(record) if record.outcome is Outcome.FAIL else ""
                     self._alarm(
                         cell,
-                        f"{record.clause} {record.outcome}: {record.reason}",
-                        record.outcome is Outcome.FAIL,
+                        f"{record.clause} {record.outcome}{issue}: {record.reason}",
+                        record.outcome is Outcome.FAIL and not issue,
                     )
             case IncidentRecord():
                 running.last = record.message
                 self._alarm(cell, f"{record.branch}: {record.message}", False)
             case CellEndRecord():
                 self._end(record)
+
+    def _known_issue(self, record: ClauseRecord) -> str:
+        """A failure that a known issue is about says so; whether that issue's time is over is the report's to tell."""
+        for issue in self._known:
+            if record.cell in issue.cells and (not issue.clauses or record.clause in issue.clauses):
+                return f" (known issue {issue.id})"
+        return ""
 
     def _end(self, record: CellEndRecord) -> None:
         running = self._running.pop(record.cell)

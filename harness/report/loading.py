@@ -18,6 +18,7 @@ from harness.runs.record import (
     PlannedCell,
     ProbeRecord,
     Record,
+    ResumeRecord,
     RunEndRecord,
     RunRecord,
     scan_records,
@@ -119,12 +120,33 @@ def load_run(folder: Path) -> RunView:
                 damage.append("a second run was recorded in the same folder")
             case RunEndRecord():
                 end = record
+            case ResumeRecord():
+                end = None
+                cells |= {name: _begun_again(cells[name], record) for name in record.cells if name in cells}
             case _ if record.cell in cells:
                 cells[record.cell].add(record)
             case _:
                 strays[record.cell] = None
     damage += [f"records of a cell that was not planned: {cell}" for cell in strays]
     return RunView(run, cells, end, _latest(records), tuple(damage))
+
+
+def _begun_again(cell: CellView, resumed: ResumeRecord) -> CellView:
+    """A cell that runs again because it had not ended: what was recorded of it is void, and that it was is shown."""
+    fresh = CellView(cell.plan, retries=list(cell.retries))
+    kept = resumed.kept.get(cell.id, "")
+    if cell.first_time is not None or kept:  # it had begun; perhaps before anything of it was recorded
+        fresh.retries.append(
+            IncidentRecord(
+                time=resumed.time,
+                cell=cell.id,
+                branch="infrastructure",
+                message="the cell had not ended when the run was interrupted; it ran again from its beginning",
+                evidence={"folder": kept} if kept else {},
+                retried=True,
+            )
+        )
+    return fresh
 
 
 def _latest(records: list[Record]) -> datetime:

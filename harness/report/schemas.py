@@ -15,6 +15,7 @@ from harness.errors import UsageError
 from harness.imaging.check import CheckReport
 from harness.probe.models import ProbeAnswer
 from harness.report.summary import Summary
+from harness.runs.forecast import Forecast
 from harness.runs.record import RECORD
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -22,6 +23,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _SCHEMAS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "records": ("One line of a run's records.jsonl", partial(RECORD.json_schema, mode="serialization")),
     "summary": ("A run's summary.json", partial(Summary.model_json_schema, mode="serialization")),
+    "plan": ("Answer of halpmc plan --json", partial(Forecast.model_json_schema, mode="serialization")),
     "probe": ("Answer of halpmc probe --json", partial(ProbeAnswer.model_json_schema, mode="serialization")),
     "doctor": (
         "Findings of halpmc doctor --json",

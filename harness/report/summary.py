@@ -14,10 +14,18 @@ from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, EXIT_VIOLATION
 from harness.probe.models import PmuVerdict, ProbeAnswer
 from harness.report.changes import CellBaseline, cell_baseline
 from harness.report.kills import Kill, Seen, kills
+from harness.report.known import KnownIssueSummary, build_of, weigh
 from harness.report.loading import CellView, RunView, load_run
 from harness.report.text import count, write_atomically
 from harness.report.traceability import TracedClause, trace
-from harness.runs.record import WORST_FIRST, ClauseRecord, ExcludedCell, IncidentRecord, worst_outcome
+from harness.runs.record import (
+    WORST_FIRST,
+    ClauseRecord,
+    ExcludedCell,
+    IncidentRecord,
+    SkippedCell,
+    worst_outcome,
+)
 
 SCHEMA_VERSION = 1
 FILE_NAME = "summary.json"
@@ -59,8 +67,9 @@ class CellSummary(_Model):
     or null, and `probe_answer` all that it said. `clauses` maps each recorded clause to the outcome that
     counts: of several tests the first of fail, error, pass, recorded, skipped. `clause_reasons` has the
     reasons of all tests that gave one. `missing` names the clauses that were planned and not recorded.
-    `incidents` count in the exit code; `retries` are the ones that another try followed. `baseline` is null when
-    the observations were not compared with one.
+    `incidents` count in the exit code; `retries` are the ones that another try followed. `known` maps each failed
+    clause that a known issue excuses to the id of the issue. `baseline` is null when the observations were not compared
+    with one.
     """
 
     id: str
@@ -73,6 +82,7 @@ class CellSummary(_Model):
     clauses: dict[str, Outcome]
     clause_reasons: dict[str, str]
     missing: tuple[str, ...]
+    known: dict[str, str] = {}
     duration_s: float
     phases: tuple[Phase, ...]
     incidents: tuple[Incident, ...]
@@ -80,6 +90,7 @@ class CellSummary(_Model):
     provenance: dict[str, str]
     config: dict[str, Any]
     baseline: CellBaseline | None
+    tags: tuple[str, ...] = ()
 
 
 class Summary(_Model):
@@ -88,7 +99,8 @@ class Summary(_Model):
     A shortage is red: `exit_code` is 3 then (or 1, which outweighs it), and `problems` names it in words.
     `partial` when only some tests of the suite were asked for: the plan then holds their clauses alone.
     `expect` says what is green: with `killed` the violations of `defects` that did not survive are what is wanted.
-    `finished` is false for a run that was killed or still goes on. `counts` has the pairs by outcome.
+    `finished` is false for a run that was killed or still goes on. `counts` has the pairs by outcome. `skipped` are
+    cells that could not run on this host; `selection` says how the cells were chosen when they are not all.
     """
 
     schema_version: int
@@ -109,6 +121,9 @@ class Summary(_Model):
     versions: dict[str, str]
     excluded: tuple[ExcludedCell, ...]
     traceability: tuple[TracedClause, ...]
+    skipped: tuple[SkippedCell, ...] = ()
+    selection: str = ""
+    known_issues: tuple[KnownIssueSummary, ...] = ()
     expect: Expect = Expect.CONFORM
     defects: tuple[Kill, ...] = ()
 
@@ -119,6 +134,11 @@ class Summary(_Model):
             survivors = [kill.defect for kill in self.defects if kill.survived]
             survived = f"not noticed: {', '.join(dict.fromkeys(survivors))}"
             return EXIT_KILLED if self.exit_code == EXIT_OK else survived if survivors else EXIT_MEANINGS[1]
+        excused = sum(len(cell.known) for cell in self.cells)
+        if self.exit_code == EXIT_OK and excused:
+            return f"passed with known issues: {count(excused, 'known failure')}"
+        if self.exit_code == EXIT_VIOLATION and not any(violates(cell) for cell in self.cells):
+            return "a known issue is none any more"
         return EXIT_MEANINGS[self.exit_code]
 
 
@@ -130,15 +150,28 @@ def summarize(folder: Path) -> Summary:
 def summarize_run(view: RunView) -> Summary:
     """The summary of a run that has been read."""
     cells = tuple(_summarize_cell(cell) for cell in view.cells.values())
+    known = weigh(
+        view.run.known_issues,
+        {cell.id: cell.clauses for cell in cells},
+        {cell.id: build_of(cell.provenance) for cell in cells},
+        view.run.time.date(),
+    )
+    cells = tuple(cell.model_copy(update={"known": known.excused.get(cell.id, {})}) for cell in cells)
     planned = sum(len(cell.plan.clauses) for cell in view.cells.values())
     outcomes = [outcome for cell in cells for outcome in cell.clauses.values()]
     problems = [*view.damage, *(f"{cell.id}: {shortage(cell)}" for cell in cells if shortage(cell))]
+    if not cells:
+        problems.append(f"no cell ran: {count(len(view.run.skipped), 'cell')} skipped")
     defects = kills(_seen(cell, view) for cell in cells) if view.run.expect is Expect.KILLED else ()
     killed = {kill.cell for kill in defects if not kill.survived}
     exit_code = _exit_code(tuple(cell for cell in cells if cell.id not in killed), problems)
     survivors = [kill for kill in defects if kill.survived]
     if exit_code == EXIT_OK and survivors:
         exit_code = EXIT_VIOLATION if any(kill.judged for kill in survivors) else EXIT_INFRASTRUCTURE
+    stale = [f"known issue {issue.id} {issue.problem}" for issue in known.issues if issue.problem]
+    if stale:
+        problems += stale
+        exit_code = EXIT_VIOLATION
     if exit_code == EXIT_OK and view.end and view.end.exit_code != EXIT_OK:
         problems.append(f"the run ended with exit code {view.end.exit_code}, and no record says why")
         exit_code = EXIT_INFRASTRUCTURE
@@ -160,6 +193,9 @@ def summarize_run(view: RunView) -> Summary:
         host=view.run.host,
         versions=view.run.versions,
         excluded=view.run.excluded,
+        skipped=view.run.skipped,
+        selection=view.run.selection,
+        known_issues=known.issues,
         traceability=trace(view.cells.values()),
         expect=view.run.expect,
         defects=defects,
@@ -220,6 +256,7 @@ def _summarize_cell(cell: CellView) -> CellSummary:
         provenance=cell.provenance,
         config=cell.plan.config,
         baseline=cell_baseline(cell),
+        tags=cell.plan.tags,
     )
 
 
@@ -244,18 +281,27 @@ def _seen_for(cell: CellView) -> float:
     return round((cell.last_time - cell.first_time).total_seconds(), 3)
 
 
+def is_red(cell: CellSummary) -> bool:
+    """Whether a cell keeps a run from being green: a violation that no known issue excuses, or something not judged."""
+    return violates(cell) or _not_judged(cell) or bool(shortage(cell))
+
+
+def violates(cell: CellSummary) -> bool:
+    """Whether a clause does not hold in this cell, and no known issue says so; or it is not as its strict baseline."""
+    failed = [clause for clause, outcome in cell.clauses.items() if outcome is Outcome.FAIL]
+    if cell.baseline and cell.baseline.violated:
+        return True
+    return any(clause not in cell.known for clause in failed) or (
+        cell.verdict is Verdict.BROKEN and not failed
+    )
+
+
+def _not_judged(cell: CellSummary) -> bool:
+    return Outcome.ERROR in cell.clauses.values() or cell.verdict is Verdict.UNKNOWN or bool(cell.incidents)
+
+
 def _exit_code(cells: tuple[CellSummary, ...], problems: list[str]) -> int:
     """A violation outweighs everything; then comes whatever could not be judged."""
-    outcomes = {outcome for cell in cells for outcome in cell.clauses.values()}
-    verdicts = {cell.verdict for cell in cells}
-    changed = any(cell.baseline and cell.baseline.violated for cell in cells)
-    if Outcome.FAIL in outcomes or Verdict.BROKEN in verdicts or changed:
+    if any(violates(cell) for cell in cells):
         return EXIT_VIOLATION
-    if (
-        problems
-        or Outcome.ERROR in outcomes
-        or Verdict.UNKNOWN in verdicts
-        or any(cell.incidents for cell in cells)
-    ):
-        return EXIT_INFRASTRUCTURE
-    return EXIT_OK
+    return EXIT_INFRASTRUCTURE if problems or any(_not_judged(cell) for cell in cells) else EXIT_OK

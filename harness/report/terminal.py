@@ -37,9 +37,11 @@ _COLUMNS = {
 }
 _KINDS = {
     "fail": "FAIL",
+    "stale": "STALE",
     "survived": "ALIVE",
     "crash": "CRASH",
     "record": "SHORT",
+    "known": "KNOWN",
     "guest": "GUEST",
     "infrastructure": "INFRA",
     "retried": "RETRY",
@@ -59,8 +61,12 @@ def print_summary(summary: Summary, folder: Path, console: Console) -> None:
     found = findings(summary)
     for finding in found:
         console.print(_finding(finding), soft_wrap=True)
-    if found:
+    for cell in summary.skipped:
+        console.print(Text(f"SKIP  {one_line(cell.id)}: {one_line(cell.reason)}", "yellow"), soft_wrap=True)
+    if found or summary.skipped:
         console.print()
+    if summary.selection:
+        console.print(Text(f"chosen: {one_line(summary.selection)}"), soft_wrap=True)
     for line in _baseline_lines(summary):
         console.print(line, soft_wrap=True)
     if summary.partial:
@@ -185,12 +191,14 @@ def _word(shown: words.Shown) -> Text:
 def _finding(finding: Finding) -> Text:
     """One line: what kind, which clause, why, and where."""
     clause = (
-        f"{finding.clauses[0]}: " if finding.kind in ("fail", "crash", "changed") and finding.clauses else ""
+        f"{finding.clauses[0]}: "
+        if finding.kind in ("fail", "crash", "changed", "known") and finding.clauses
+        else ""
     )
     named = ", ".join(finding.cells[:MAX_NAMED])
     more = f" and {len(finding.cells) - MAX_NAMED} more" if len(finding.cells) > MAX_NAMED else ""
     where = f"  [{named}{more}]" if finding.cells else ""
-    colour = "red" if finding.kind in ("fail", "record", "survived") else "yellow"
+    colour = "red" if finding.kind in ("fail", "stale", "record", "survived") else "yellow"
     return Text.assemble(
         (f"{_KINDS.get(finding.kind, 'ERROR'):6}", f"bold {colour}"),
         clause,

@@ -30,12 +30,14 @@ def _escape(character: str) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration: 0.21 s, 11.2 s, 3 min 20 s."""
+    """A duration: 0.21 s, 11.2 s, 3 min 20 s, 14 h 05 min."""
     if value < 1:
         return f"{value:.2f} s"
     if value < 60:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
+    if minutes >= 120:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{minutes} min {rest:02d} s"
 
 

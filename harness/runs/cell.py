@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Generator, Iterable
@@ -32,7 +31,7 @@ from harness.errors import (
 from harness.probe.accelerator import AcceleratorChoice, accelerator_for
 from harness.probe.models import ProbeAnswer
 from harness.probe.run import run_probe
-from harness.runs.folder import CONFIG
+from harness.runs.folder import write_config
 from harness.runs.guest import Grant, Guest
 from harness.runs.record import (
     CellEndRecord,
@@ -75,7 +74,7 @@ class CellRun:
         self._triage: dict[str, str] = {}
         self._boot_error: HalpmcError | None = None
         self._clones: list[float] = []
-        (folder / CONFIG).write_text(json.dumps(cell.model_dump(mode="json"), indent=2) + "\n")
+        write_config(folder, cell)
 
     @property
     def generation(self) -> Generation | None:
@@ -218,6 +217,7 @@ class CellRun:
                 self._record_phase(name, seconds)
             with self._phase("facts"):
                 self.facts = guest.facts
+                self._record_provenance({"guest_build": str(self.facts.os_build)})
                 self.grant = guest.first_grant()
             self._record_class(guest, self._definition)
             if not starter.isolated:

@@ -1,42 +1,33 @@
-"""Executing a matrix: one process per cell, several at a time, all of them recording into one run."""
+"""Executing the cells of a run, all of them recording into one file, until they are done or the user ends it."""
 
 from __future__ import annotations
 
-import os
-import select
-import shutil
 import signal
-import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Protocol
 
 from harness.caching import Say
-from harness.config.matrix import Matrix
-from harness.config.models import Cell
-from harness.deadlines import Deadline
 from harness.errors import InfrastructureError
-from harness.host.ledger import Reservation
-from harness.host.tools import require_tool
-from harness.runs.admission import Admission, record_refusal, record_wait
-from harness.runs.folder import cell_folder
-from harness.runs.plan import plan_run
+from harness.runs.admission import record_refusal
+from harness.runs.costs import PROCESS_PHASE
+from harness.runs.executor import CellJob, Executor, JobResult
 from harness.runs.record import (
     CellEndRecord,
     IncidentRecord,
+    PhaseRecord,
     Record,
     Recorder,
     RunEndRecord,
     tail_records,
 )
-from harness.runs.suite import suite_command
 
 TICK_S = 0.2
-MATRIX = "matrix.yaml"
 #: Exit statuses of pytest that records explain: all passed, some failed.
 PYTEST_DONE = (0, 1)
-STOP_S = 20.0
 
 
 class Progress(Protocol):
@@ -46,118 +37,79 @@ class Progress(Protocol):
         """Show these new records."""
 
 
-@dataclass
-class Job:
-    """One cell's process, and the memory that it may use."""
-
-    cell: Cell
-    memory: Reservation
-    process: subprocess.Popen[bytes]
-    pidfd: int
-    log: Path
-
-
 class Execution:
-    """Runs the cells of a plan. Cells' processes die with this one, by the kernel's parent-death signal."""
+    """Runs jobs by an executor, in the order given. Records that are there already are not shown."""
 
     def __init__(
         self,
-        matrix: Matrix,
-        cells: Sequence[Cell],
         folder: Path,
+        recorder: Recorder,
+        executor: Executor,
         progress: Progress,
         *,
         say: Say = lambda _: None,
     ) -> None:
-        self._matrix = matrix
-        self._waiting = list(cells)
         self._folder = folder
+        self._recorder = recorder
+        self._executor = executor
         self._progress = progress
         self._say = say
-        self._recorder = Recorder(folder)
-        self._jobs: list[Job] = []
-        self._offset = 0
+        self._offset = recorder.path.stat().st_size
         self._ended: set[str] = set()
+        self._draining = self._said = False
 
-    def run(self, slots: int | None = None) -> None:
-        """Run all cells in their order: each starts when the host has room for it, at most `slots` at a time.
+    def run(self, jobs: Iterable[CellJob]) -> bool:
+        """Run the jobs; False when `drain` kept some from being started.
 
         On KeyboardInterrupt the running cells are stopped, then it goes on.
         """
-        self._recorder.write(plan_run(self._matrix, self._waiting))
-        admission = Admission(slots, say=self._say)
+        waiting = deque(jobs)
         try:
-            while self._waiting or self._jobs:
-                while self._waiting and self._next(admission):
-                    pass
-                self._reap(TICK_S)
+            while (waiting and not self._draining) or self._executor.running:
+                while waiting and not self._draining and self._submit(waiting[0]):
+                    waiting.popleft()
+                if self._draining and not self._said:
+                    self._said = True
+                    self._say(
+                        f"interrupted: {self._executor.running} running cells end first, {len(waiting)} are not "
+                        "started; Ctrl-C again stops now"
+                    )
+                self._finish(self._executor.wait(TICK_S))
                 self._show()
         finally:
-            admission.close()
-            self._stop_all()
+            self._executor.close()
+            self._finish(self._executor.stop())
             self._show()
-            self._recorder.close()
+        return not waiting
 
-    def _next(self, admission: Admission) -> bool:
-        """Start the first waiting cell, or give up on it; False when it has to wait."""
-        cell = self._waiting[0]
+    def drain(self) -> None:
+        """Start no more cells; `run` returns when the running ones have ended."""
+        self._draining = True
+
+    def _submit(self, job: CellJob) -> bool:
+        """Hand a job over, or give up on it; False when it has to wait."""
         try:
-            admitted = admission.admit(cell, [job.cell for job in self._jobs])
+            return self._executor.submit(job)
         except InfrastructureError as error:
-            record_refusal(self._recorder, cell, error)
-            self._waiting.pop(0)
+            record_refusal(self._recorder, job.cell, error)
             return True
-        if admitted is None:
-            return False
-        self._waiting.pop(0)
-        record_wait(self._recorder, cell, admitted)
-        job = self._start(cell, admitted.reservation)
-        self._jobs.append(job)
-        job.memory.used_by(job.process.pid)
-        return True
 
-    def _start(self, cell: Cell, memory: Reservation) -> Job:
-        log = cell_folder(self._folder, cell.id) / "pytest.log"
-        argv = [
-            str(require_tool("setpriv")),
-            "--pdeathsig",
-            "KILL",  # nothing outlives this process, whatever kills it
-            *suite_command(
-                f"--halpmc-matrix={(self._folder / MATRIX).absolute()}",
-                f"--halpmc-cell={cell.id}",
-                f"--halpmc-run-dir={self._folder.absolute()}",
-            ),
-        ]
-        with log.open("wb") as output:
-            # A session of its own: Ctrl-C reaches this process alone, which then ends the cells in order.
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        return Job(cell, memory, process, os.pidfd_open(process.pid), log)
-
-    def _reap(self, timeout_s: float) -> None:
-        """Wait until a job ends or the tick is over, and take the ended ones off."""
-        ready, _, _ = select.select([job.pidfd for job in self._jobs], [], [], timeout_s)
-        for job in [job for job in self._jobs if job.pidfd in ready]:
-            self._jobs.remove(job)
-            status = job.process.wait()
-            os.close(job.pidfd)
-            job.memory.release()
+    def _finish(self, results: Sequence[JobResult]) -> None:
+        """Record how the jobs' processes ended."""
+        if results:
             self._show()
-            ended = job.cell.id in self._ended
-            if not ended or status not in PYTEST_DONE:
+        for result in results:
+            cell = result.job.cell.id
+            self._recorder.write(PhaseRecord(cell=cell, name=PROCESS_PHASE, seconds=round(result.seconds, 3)))
+            ended = cell in self._ended
+            if not ended or result.status not in PYTEST_DONE:
                 when = "" if ended else " before the cell did"
-                tail = "\n".join(job.log.read_text(errors="replace").splitlines()[-30:])
                 self._recorder.write(
                     IncidentRecord(
-                        cell=job.cell.id,
+                        cell=cell,
                         branch="infrastructure",
-                        message=f"the cell's process ended with status {status}{when}",
-                        evidence={"log": str(job.log.relative_to(self._folder)), "last lines": tail},
+                        message=f"the cell's process ended with status {result.status}{when}",
+                        evidence={"log": result.log, "last lines": result.tail},
                     )
                 )
 
@@ -166,34 +118,20 @@ class Execution:
         self._ended.update(record.cell for record in records if isinstance(record, CellEndRecord))
         self._progress.update(records)
 
-    def _stop_all(self) -> None:
-        """Ask the running cells to stop their VMs and end; after the deadline the kernel ends them."""
-        for job in self._jobs:
-            job.process.send_signal(signal.SIGTERM)
-        deadline = Deadline("cells stopping", STOP_S)
-        while self._jobs and not deadline.expired():
-            self._reap(TICK_S)
-        for job in self._jobs:
-            job.process.kill()
-        while self._jobs:
-            self._reap(TICK_S)
 
+@contextmanager
+def ctrl_c_drains(execution: Execution) -> Generator[None, None, None]:
+    """The first Ctrl-C lets the running cells end and starts no more; the second raises KeyboardInterrupt."""
 
-def execute(
-    matrix: Matrix,
-    cells: Sequence[Cell],
-    folder: Path,
-    *,
-    slots: int | None,
-    progress: Progress,
-    say: Say = lambda _: None,
-) -> None:
-    """Run the cells into the run's folder, at most `slots` at a time; None: as many as the host has room for.
+    def first(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        execution.drain()
 
-    `say` hears which cell waits for memory. Raises KeyboardInterrupt after stopping cleanly.
-    """
-    shutil.copyfile(matrix.path, folder / MATRIX)  # what the cells read: an edit meanwhile changes nothing
-    Execution(matrix, cells, folder, progress, say=say).run(slots)
+    before = signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def end_run(folder: Path, exit_code: int) -> None:

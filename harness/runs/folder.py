@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.caching import require_space
-from harness.errors import InfrastructureError
+from harness.config.models import Cell
+from harness.errors import InfrastructureError, UsageError
 
 CONFIG = "config.json"
 NEEDED_BYTES = 256 << 20  # logs, records and reports; the disks of VMs are temporary files elsewhere
@@ -37,3 +43,33 @@ def cell_folder(run: Path, cell_id: str) -> Path:
     folder = run / "cells" / cell_id
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def write_config(folder: Path, cell: Cell) -> None:
+    """A cell's configuration into its folder: what its process runs, and what `halpmc replay` reads."""
+    (folder / CONFIG).write_text(json.dumps(cell.model_dump(mode="json"), indent=2) + "\n")
+
+
+@contextmanager
+def leading(run: Path) -> Generator[None, None, None]:
+    """While this lasts nobody else leads the run in this folder; a harness that dies gives it up by that.
+
+    Raises UsageError when another one does.
+    """
+    try:
+        handle = os.open(run, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise UsageError(
+            f"{run} is not the folder of a run: {error.strerror}",
+            remedy="give the folder that `halpmc run` printed",
+        ) from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"the run in {run} still goes on", remedy="wait for its end, or interrupt it"
+            ) from None
+        yield
+    finally:
+        os.close(handle)

@@ -8,30 +8,28 @@ from dataclasses import dataclass
 
 from harness import __version__
 from harness.config.defects import DEFECTS
+from harness.config.facts import facts_of, parse_choice
 from harness.config.matrix import Matrix
 from harness.config.models import Cell, Expect
+from harness.config.requirements import Requirements
+from harness.config.schema import KnownIssue
 from harness.contract.clauses import suite_for
 from harness.errors import UsageError
 from harness.host.tools import host_facts
-from harness.runs.record import ExcludedCell, PlannedCell, RunRecord
+from harness.runs.costs import Costs
+from harness.runs.executor import CellJob, longest_first
+from harness.runs.record import ExcludedCell, PlannedCell, PlannedIssue, RunRecord, SkippedCell
 
 DEFAULT_SEQUENCES = 100
 
 
-def select_cells(matrix: Matrix, wanted: Iterable[str]) -> tuple[Cell, ...]:
-    """The cells with the ids in `wanted`, or all when it is empty. Raises UsageError for an id that is not there."""
-    ids = list(wanted)
-    known = {cell.id: cell for cell in matrix.cells}
-    for cell_id in ids:
-        if cell_id not in known:
-            raise UsageError(
-                f"{matrix.path} has no cell {cell_id!r}", remedy=f"it has: {', '.join(sorted(known))}"
-            )
-    return tuple(known[i] for i in sorted(set(ids))) if ids else matrix.cells
-
-
 def plan_run(
-    matrix: Matrix, cells: Iterable[Cell], chosen: Mapping[str, Collection[str]] | None = None
+    matrix: Matrix,
+    cells: Iterable[Cell],
+    chosen: Mapping[str, Collection[str]] | None = None,
+    *,
+    skipped: Iterable[SkippedCell] = (),
+    selection: str = "",
 ) -> RunRecord:
     """The first record of a run of these cells of the matrix.
 
@@ -48,14 +46,37 @@ def plan_run(
                 id=cell.id,
                 config=cell.model_dump(mode="json"),
                 clauses=clauses,
+                tags=matrix.traits_of(cell).tags,
+                requires=matrix.traits_of(cell).requires.model_dump(mode="json", exclude_none=True),
                 promised=_promised(cell) if matrix.expect is Expect.KILLED else (),
             )
             for cell, clauses in planned
         ),
+        skipped=tuple(skipped),
+        selection=selection,
+        known_issues=tuple(_issue(matrix, issue, planned) for issue in matrix.known_issues),
         partial=any(clauses != suite_for(cell) for cell, clauses in planned),
         excluded=tuple(ExcludedCell(id=cell_id, reason=reason) for cell_id, reason in matrix.excluded),
         host=host_facts(),
         versions={"halpmc": __version__},
+    )
+
+
+def _issue(
+    matrix: Matrix, issue: KnownIssue, planned: Iterable[tuple[Cell, tuple[str, ...]]]
+) -> PlannedIssue:
+    """A known issue with the planned cells that it is about."""
+    choice = parse_choice(issue.cells) if issue.cells else None
+    return PlannedIssue(
+        id=issue.id,
+        reason=issue.reason,
+        cells=tuple(
+            cell.id
+            for cell, _ in planned
+            if choice is None or choice(facts_of(cell, matrix.traits_of(cell).tags))
+        ),
+        clauses=issue.clauses,
+        until=issue.until,
     )
 
 
@@ -67,6 +88,17 @@ def _promised(cell: Cell) -> tuple[str, ...]:
 def _clauses(cell: Cell, chosen: Mapping[str, Collection[str]] | None) -> tuple[str, ...]:
     """The clauses to be recorded for a cell, in the order of the suite."""
     return tuple(clause for clause in suite_for(cell) if chosen is None or clause in chosen[cell.id])
+
+
+def jobs_of(plan: RunRecord, costs: Costs) -> list[CellJob]:
+    """The jobs of a plan, the most expensive first."""
+    jobs = []
+    for planned in plan.cells:
+        cell = Cell.model_validate(planned.config)
+        clauses = () if planned.clauses == suite_for(cell) else planned.clauses
+        requires = Requirements.model_validate(planned.requires)
+        jobs.append(CellJob(cell, clauses, costs.of(cell).seconds, requires))
+    return longest_first(jobs)
 
 
 @dataclass(frozen=True)

@@ -43,15 +43,18 @@ class RecordModel(BaseModel):
 
 
 class PlannedCell(BaseModel):
-    """A cell of the plan: id, resolved configuration, and the clauses that must be recorded for it.
+    """A cell of the plan: id, resolved configuration, the clauses that must be recorded for it, its tags.
 
-    `promised`: of these clauses one has to notice the cell's defect.
+    `requires` has what it asks of the host that runs it, where it asks anything. `promised`: of these clauses one has
+    to notice the cell's defect.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     id: str
     config: dict[str, Any]
     clauses: tuple[str, ...]
+    tags: tuple[str, ...] = ()
+    requires: dict[str, Any] = {}
     promised: tuple[str, ...] = ()
 
 
@@ -63,11 +66,34 @@ class ExcludedCell(BaseModel):
     reason: str
 
 
+class SkippedCell(BaseModel):
+    """A cell that was asked for and cannot run on this host: the condition that is not met."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    id: str
+    config: dict[str, Any]
+    reason: str
+
+
+class PlannedIssue(BaseModel):
+    """A known issue of the matrix: the planned cells that it is about, and its clauses (none: all of them).
+
+    `until` is the last day (2027-03-31), or the first build of the guest without it (build 26200).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    id: str
+    reason: str
+    cells: tuple[str, ...]
+    clauses: tuple[str, ...]
+    until: str
+
+
 class RunRecord(RecordModel):
     """First line of a run: what was planned, on which host, with which tools.
 
     `expect` says when it is green. `partial`: only some tests of the suite were asked for, and the plan holds their
-    clauses alone.
+    clauses alone. `selection` says how the cells were chosen when they are not all of the matrix.
     """
 
     type: Literal["run"] = "run"
@@ -78,7 +104,23 @@ class RunRecord(RecordModel):
     expect: Expect = Expect.CONFORM
     cells: tuple[PlannedCell, ...]
     excluded: tuple[ExcludedCell, ...] = ()
+    skipped: tuple[SkippedCell, ...] = ()
+    selection: str = ""
+    known_issues: tuple[PlannedIssue, ...] = ()
     partial: bool = False
+    host: dict[str, str]
+    versions: dict[str, str]
+
+
+class ResumeRecord(RecordModel):
+    """A run that had ended, or was killed, goes on: these cells run again, and what was recorded of them is void.
+
+    `kept` maps a cell that had begun to the folder where what it left is.
+    """
+
+    type: Literal["resume"] = "resume"
+    cells: tuple[str, ...]
+    kept: dict[str, str] = {}
     host: dict[str, str]
     versions: dict[str, str]
 
@@ -188,6 +230,7 @@ class RunEndRecord(RecordModel):
 
 Record = Annotated[
     RunRecord
+    | ResumeRecord
     | CellRecord
     | ProbeRecord
     | PhaseRecord
@@ -236,6 +279,13 @@ def _line(record: Record) -> bytes:
     except PydanticSerializationError:
         text = json.dumps(record.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))
         return text.encode("utf-8", "replace") + b"\n"
+
+
+def drop_unfinished_line(folder: Path) -> None:
+    """Cut off a last line that was in flight when its writer was killed, so that more can be appended."""
+    with (folder / FILE_NAME).open("r+b") as file:
+        data = file.read()
+        file.truncate(data.rfind(b"\n") + 1)
 
 
 def scan_records(folder: Path) -> tuple[list[Record], list[str]]:

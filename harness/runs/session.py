@@ -12,7 +12,7 @@ from harness.runs.admission import admitted
 from harness.runs.cell import CellRun
 from harness.runs.folder import cell_folder, create_run_folder
 from harness.runs.plan import plan_run
-from harness.runs.record import Recorder
+from harness.runs.record import Recorder, SkippedCell
 
 
 class RunSession:
@@ -31,12 +31,15 @@ class RunSession:
         runs_dir: Path,
         run_dir: Path | None,
         chosen: Mapping[str, Collection[str]] | None = None,
+        *,
+        skipped: Iterable[SkippedCell] = (),
+        selection: str = "",
     ) -> RunSession:
-        """Join the run in `run_dir`, or start a new one in `runs_dir`; `chosen` as in `plan_run`."""
+        """Join the run in `run_dir`, or start a new one in `runs_dir`; the others as in `plan_run`."""
         if run_dir is not None:
             return cls(run_dir, leading=False)
         session = cls(create_run_folder(runs_dir, matrix.name), leading=True)
-        session.recorder.write(plan_run(matrix, cells, chosen))
+        session.recorder.write(plan_run(matrix, cells, chosen, skipped=skipped, selection=selection))
         return session
 
     @contextmanager

@@ -25,6 +25,27 @@ def bench(what: str) -> dict[str, Any]:
     return figures
 
 
+def test_ten_thousand_cells_are_planned_within_two_seconds() -> None:
+    """Of CPU time: who else is on this machine is no matter of planning."""
+    figures = bench("plan")
+    assert figures["cells"] >= 9_900
+    assert figures["command_cpu_s"] <= 2.0
+
+
+def test_a_schedule_is_measured_against_the_bound() -> None:
+    done = subprocess.run(
+        [*HALPMC, "bench", "schedule", "--cells", "24", "-j", "8", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["lower_bound_s"] >= figures["total_s"] / 8 - 0.02
+    assert 1.0 <= figures["makespan_per_bound"] < 2.0
+
+
 @pytest.mark.timeout(900)
 def test_clone() -> None:
     figures = bench("clone")

@@ -43,6 +43,13 @@ class Harness:
     process: subprocess.Popen[bytes]
     home: Path
     qemu: WrappedQemu
+    led: bool
+    """Whether `halpmc run` leads: it lets running cells end at the first Ctrl-C, and stops at the second."""
+
+    @property
+    def output(self) -> str:
+        """What it said so far."""
+        return (self.home / "output").read_text(errors="replace")
 
     @property
     def folder(self) -> Path:
@@ -54,7 +61,7 @@ class Harness:
         """Wait for something to have happened in the run, which must not end before."""
 
         def attempt(deadline: Deadline) -> bool | None:
-            deadline.last_seen = (self.home / "output").read_text(errors="replace")[-500:]
+            deadline.last_seen = self.output[-500:]
             assert self.process.poll() is None, f"it ended before {name}: {deadline.last_seen}"
             return reached() or None
 
@@ -88,7 +95,13 @@ class Harness:
 
 @contextmanager
 def started(
-    home: Path, matrix: Path, qemu: WrappedQemu, *, shutdown: bool = False, **environment: str
+    home: Path,
+    matrix: Path,
+    qemu: WrappedQemu,
+    *,
+    shutdown: bool = False,
+    options: str = "",
+    **environment: str,
 ) -> Generator[Harness, None, None]:
     """`halpmc run` of the matrix, or pytest with the suite whose VM does not end. Killed at last, if it still runs."""
     overlays = home / "overlays"
@@ -103,7 +116,7 @@ def started(
         "no:cacheprovider",
         f"--halpmc-matrix={matrix}",
     ]
-    led = [*HALPMC, "run", str(matrix)]
+    led = [*HALPMC, "run", str(matrix), *options.split()]
     runs = home / "runs"
     command = [*plain, f"--halpmc-runs-dir={runs}"] if shutdown else [*led, "--runs-dir", str(runs)]
     with (home / "output").open("wb") as output:
@@ -115,7 +128,7 @@ def started(
             env=os.environ | {"PATH": qemu.path, "TMPDIR": str(overlays)} | environment,
         )
     try:
-        yield Harness(process, home, qemu)
+        yield Harness(process, home, qemu, led=not shutdown)
     finally:
         process.kill()
         process.wait(10)
@@ -133,6 +146,9 @@ def homes(tmp_path: Path) -> dict[signal.Signals, Path]:
 def end_by(harness: Harness, number: signal.Signals, *, interrupted: int = 130) -> Summary:
     """Send the signal; the harness ends as it should, and nothing is left of it but readable records, which are red."""
     harness.process.send_signal(number)
+    if number is signal.SIGINT and harness.led:
+        harness.wait_until("it knows of Ctrl-C", lambda: "Ctrl-C again stops now" in harness.output)
+        harness.process.send_signal(number)
     assert harness.process.wait(120) == (-number if number is signal.SIGKILL else interrupted)
 
     def gone(deadline: Deadline) -> bool | None:

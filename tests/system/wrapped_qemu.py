@@ -39,6 +39,12 @@ def holding(folder: Path, words: str, *, at: int) -> WrappedQemu:
     return _install(folder, words, str(at), f"exec tail -f {shlex.quote(str(folder / 'starts'))}")
 
 
+def gated(folder: Path, words: str, *, at: int) -> WrappedQemu:
+    """Start number `at` with `words` among its arguments waits until the file `gate` is there, then goes on."""
+    gate = shlex.quote(str(folder / "gate"))
+    return _install(folder, words, str(at), f"while [ ! -e {gate} ]; do sleep 0.05; done")
+
+
 def counting(folder: Path, words: str) -> WrappedQemu:
     """Nothing but counting."""
     return _install(folder, words, "none", ":")

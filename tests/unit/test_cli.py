@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from harness.paths import project_root
@@ -110,3 +112,74 @@ def test_every_schema_prints() -> None:
     for name in ("records", "summary", "probe", "doctor", "matrix", "protocol"):
         assert halpmc("schema", name).returncode == 0
     assert_one_line(halpmc("schema", "nope"), 2, "nope", "summary")
+
+
+def test_a_plan_says_what_would_run_what_is_skipped_and_what_it_costs(tmp_path: Path) -> None:
+    matrix = tmp_path / "m.yaml"
+    matrix.write_text(
+        "schema: 1\nname: x\naxes: {pmu: [on, off], guest: [none, embedded]}\n"
+        "exclude: [{when: {guest: none, pmu: on}, reason: not needed}]\n"
+        "override: [{when: {guest: embedded}, requires: {memory_mib: 900000000}, tags: [huge]}]\n"
+        "known_issues: [{id: OLD, reason: r, clauses: [FREE-1], until: 2020-01-01}]\n"
+    )
+    runs = ("--runs-dir", str(tmp_path / "runs"))
+    done = halpmc("plan", str(matrix), *runs)
+    assert done.returncode == 0, done.stderr
+    for part in (
+        "probe-pmu_off",
+        "3.0 s  default",
+        "SKIP  embedded-pmu_on: requires memory_mib 900000000: the host has",
+        "left out  probe-pmu_on: not needed",
+        "known issue  OLD, EXPIRED (it was known until 2020-01-01): r [FREE-1 in all cells]",
+        "1 cell, 1 result, 2 skipped, 1 left out by the matrix",
+        "the cost of 1 is a guess, for want of earlier runs",
+    ):
+        assert part in done.stdout, done.stdout
+    plan = json.loads(halpmc("plan", str(matrix), *runs, "--json", "-j", "3").stdout)
+    jsonschema.validate(plan, json.loads(halpmc("schema", "plan").stdout))
+    assert [cell["id"] for cell in plan["cells"]] == ["probe-pmu_off"]
+    assert (plan["slots"], plan["total_s"], plan["expected_s"]) == (3, 3.0, 3.0)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (("--cells", "pmu=onn"), ("'pmu=onn', column 5", "did you mean 'on'?")),
+        (("-k", "nowhere"), ("no cell of", "-k 'nowhere'")),
+        (("--shard", "9"), ("--shard '9'", "K/N")),
+        (("--tag", "x"), ("no cell of", "the tag 'x'")),
+        (("--costs", str(DEMO)), ("is no plan with costs", "halpmc plan MATRIX --json")),
+        (("--resume", "runs/x"), ("--resume and --rerun-failed take everything from the earlier run",)),
+        (("--since", "no-such-revision"), ("there is no revision 'no-such-revision'",)),
+    ],
+)
+def test_a_wrong_choice_of_cells(options: tuple[str, ...], parts: tuple[str, ...], tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    done = halpmc("run", str(DEMO), *options, "--runs-dir", str(runs))
+    assert done.returncode == 2, done.stderr
+    for part in parts:
+        assert part in done.stderr.splitlines()[0]
+    assert not runs.exists()
+
+
+def test_there_is_nothing_to_run_or_to_resume(tmp_path: Path) -> None:
+    assert_one_line(halpmc("run"), 2, "a matrix is missing")
+    assert_one_line(halpmc("run", "--resume", str(tmp_path)), 2, "is not the folder of a run")
+    assert_one_line(halpmc("run", "--rerun-failed", str(tmp_path)), 2, "is not the folder of a run")
+    done = halpmc("run", str(DEMO), "--shard", "30/30", "--runs-dir", str(tmp_path / "runs"))
+    assert (done.returncode, done.stdout.startswith("nothing to run: shard 30 of 30")) == (0, True)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_skips_everything_is_no_success(tmp_path: Path) -> None:
+    matrix = tmp_path / "m.yaml"
+    matrix.write_text("schema: 1\nname: x\nrequires: {cpus: 1000000}\ninclude: [{id: a, guest: none}]\n")
+    done = halpmc("run", str(matrix), "--runs-dir", str(tmp_path / "runs"))
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "SKIP  a: requires cpus 1000000: the host has" in done.stdout
+    assert "no cell ran: 1 cell skipped" in done.stdout
+    (folder,) = (tmp_path / "runs").iterdir()
+    summary = json.loads((folder / "summary.json").read_text())
+    assert [cell["id"] for cell in summary["skipped"]] == ["a"]
+    assert "requires cpus 1000000" in (folder / "report.html").read_text()

@@ -313,4 +313,18 @@ def test_unknown_guest_names_the_nearest(guests: Path) -> None:
 def test_schema_and_loader_agree_on_the_keys() -> None:
     schema = matrix_json_schema()
     assert set(schema["$defs"]["Axes"]["properties"]) == set(KEYS.split(", "))
-    assert set(schema["properties"]) == {"schema", "name", "expect", "defaults", "axes", "exclude", "include"}
+    assert set(schema["properties"]) == {
+        *(
+            "schema",
+            "name",
+            "expect",
+            "extends",
+            "defaults",
+            "axes",
+            "strategy",
+            "exclude",
+            "include",
+            "override",
+        ),
+        *("tags", "requires", "known_issues"),
+    }

@@ -236,7 +236,7 @@ def test_keys_of_the_file_are_those_of_a_cell() -> None:
     keys = (set(Cell.model_fields) | set(HalSettings.model_fields)) - {"id", "hal"}
     assert set(Settings.__annotations__) == keys
     assert set(Axes.__annotations__) == keys - {"suite"}  # what runs in a machine is no axis of it
-    assert set(Include.__annotations__) - {"id"} <= keys
+    assert set(Include.__annotations__) - {"id", "tags", "requires"} <= keys
 
 
 VALUES: dict[str, list[Any]] = {

@@ -16,7 +16,7 @@ from harness.paths import project_root
 
 
 def test_catalogue_is_complete_and_in_form() -> None:
-    assert len(CLAUSES) == 42
+    assert len(CLAUSES) == 43
     for name, entry in CLAUSES.items():
         assert name == entry.id
         assert re.fullmatch(r"[A-Z]+-([1-9]|X)", name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -130,6 +131,60 @@ def test_a_wrong_matrix_is_a_usage_error_with_its_line(tmp_path: Path) -> None:
     assert done.returncode == 4
     assert "m.yaml:3:" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "cells"),
+    [
+        (["--halpmc-k", "arm64 and pmu_on"], {}, {"arm64-pmu_on-exclusive", "arm64-pmu_on-shared"}),
+        (
+            ["--halpmc-cells", "arch=aarch64 and pmu=on and guest!=none"],
+            {},
+            {"arm64-pmu_on-exclusive", "arm64-pmu_on-shared"},
+        ),
+        ([], {"HALPMC_CELLS": "id=arm64-pmu_on-shared"}, {"arm64-pmu_on-shared"}),
+        (["--halpmc-shard", "22/22", "--halpmc-costs", "/nonexistent"], {}, {"aarch64-probe-pmu_on"}),
+        (
+            ["--halpmc-cells", "guest=none"],
+            {"HALPMC_CELLS": "guest=embedded"},
+            {"aarch64-probe-pmu_off", "aarch64-probe-pmu_on"},
+        ),
+    ],
+)
+def test_cells_are_chosen_by_option_and_environment(
+    options: list[str], environment: dict[str, str], cells: set[str]
+) -> None:
+    done = pytest_run(
+        str(contract_suite()),
+        f"--halpmc-matrix={DEMO}",
+        "--collect-only",
+        "-q",
+        *options,
+        environment=environment,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    known = [cell.id for cell in load_matrix(DEMO).cells]
+    assert {name for name in known if re.search(rf"\[{re.escape(name)}[]-]", done.stdout)} == cells
+
+
+def test_a_wrong_choice_is_a_usage_error() -> None:
+    for options, words in (
+        (["--halpmc-cells", "gest=on"], "column 1: there is no name 'gest'"),
+        (["--halpmc-tag", "a,b"], "has the tag 'a'"),
+    ):
+        done = pytest_run(str(contract_suite()), f"--halpmc-matrix={DEMO}", "--collect-only", "-q", *options)
+        assert done.returncode == pytest.ExitCode.USAGE_ERROR
+        assert words in done.stderr
+
+
+def test_only_the_tests_of_a_clause_are_kept() -> None:
+    done = pytest_run(
+        *(str(contract_suite()), f"--halpmc-matrix={DEMO}", "--collect-only", "-q"),
+        *("--halpmc-cell=arm64-pmu_on-shared", "--halpmc-clause=FREE-2", "--halpmc-clause=PROBE-1"),
+    )
+    names = [line.split("::")[1].split("[")[0] for line in done.stdout.splitlines() if "::" in line]
+    assert len(names) == 2, done.stdout
+    assert "deselected" in done.stdout
 
 
 @pytest.mark.parametrize(

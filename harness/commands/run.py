@@ -1,0 +1,264 @@
+"""`halpmc run` and `halpmc plan`: a matrix, or what an earlier run left."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from harness.commands import say
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.config.matrix import Matrix
+    from harness.runs.costs import Costs
+    from harness.runs.record import Recorder, RunRecord
+    from harness.runs.select import Choice, Selection
+
+EXIT_INTERRUPTED = 130
+
+MatrixFile = Annotated[Path, typer.Argument(help="matrix file, such as ci/matrices/demo.yaml")]
+Jobs = Annotated[
+    str, typer.Option("--jobs", "-j", help="cells at a time; auto: as many as the host has room for")
+]
+CellIds = Annotated[list[str] | None, typer.Option("--cell", help="only this cell (repeatable)")]
+Keyword = Annotated[
+    str, typer.Option("-k", help="only cells with these words in their id: 'nehalem and not pmu_on'")
+]
+Expression = Annotated[
+    str, typer.Option("--cells", help="only cells for which this holds: 'pmu=on and guest~embedded'")
+]
+Tags = Annotated[
+    list[str] | None, typer.Option("--tag", help="only cells with this tag (repeatable: any of them)")
+]
+Since = Annotated[
+    str,
+    typer.Option("--since", help="only what files changed since this git revision concern (ci/changes.yaml)"),
+]
+Shard = Annotated[
+    str, typer.Option("--shard", help="only part K of N, such as 3/8, of about the same cost each")
+]
+CostsFrom = Annotated[
+    Path | None,
+    typer.Option(
+        "--costs", help="where costs come from: a folder of runs, or a plan's JSON (default: --runs-dir)"
+    ),
+]
+RunsDir = Annotated[Path, typer.Option(help="where the run makes its folder")]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How a run is led: cells at a time (None: as many as there is room for), and what it is compared with."""
+
+    slots: int | None
+    baselines: Path
+    strict: bool
+
+
+def _settings(slots: int | None, baselines: Path | None, *, strict: bool) -> _Settings:
+    """Raises UsageError when the baselines cannot be read."""
+    from harness.report.baselines import check_baselines, default_baselines
+
+    folder = baselines or default_baselines()
+    check_baselines(folder)
+    return _Settings(slots, folder, strict)
+
+
+def run(
+    matrix: Annotated[Path | None, typer.Argument(help="matrix file, such as ci/matrices/demo.yaml")] = None,
+    jobs: Jobs = "auto",
+    cell: CellIds = None,
+    keyword: Keyword = "",
+    cells: Expression = "",
+    tag: Tags = None,
+    since: Since = "",
+    shard: Shard = "",
+    costs: CostsFrom = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="go on with the run in this folder: its cells that did not end")
+    ] = None,
+    rerun_failed: Annotated[
+        Path | None, typer.Option(help="a new run of the cells that are red in the run in this folder")
+    ] = None,
+    runs_dir: RunsDir = Path("runs"),
+    sequences: Annotated[
+        int | None, typer.Option(min=1, help="random sequences of calls in each cell (default: 100)")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="what they are drawn from (default: the same in each run)")
+    ] = None,
+    baselines: Annotated[
+        Path | None, typer.Option(help="folder of the baselines (default: the project's)")
+    ] = None,
+    strict_baseline: Annotated[
+        bool, typer.Option("--strict-baseline", help="an observation that changed fails the run")
+    ] = False,
+) -> None:
+    """Run every cell of a matrix and write the compatibility report.
+
+    Ctrl-C once lets the running cells end and starts no more; twice stops at once. `--resume` goes on afterwards.
+    """
+    from harness.runs.costs import load_costs
+    from harness.runs.plan import plan_run
+
+    settings = _settings(parse_slots(jobs), baselines, strict=strict_baseline)
+    for name, number in (("HALPMC_SEQUENCES", sequences), ("HALPMC_SEED", seed)):
+        if number is not None:
+            os.environ[name] = str(number)  # for the cells' processes
+    choice = _choice(cell, keyword, cells, tag, since, shard)
+    known = load_costs(costs or (resume or rerun_failed or runs_dir / "-").parent)
+    if resume or rerun_failed:
+        if matrix or str(choice) or (resume and rerun_failed):
+            raise UsageError(
+                "--resume and --rerun-failed take everything from the earlier run",
+                remedy="give one of them, without a matrix or a choice of cells",
+            )
+        if resume:
+            _resume(resume, known, settings)
+        elif rerun_failed:
+            _lead_new(_rerun(rerun_failed), known, settings, runs_dir)
+        return
+    if matrix is None:
+        raise UsageError("a matrix is missing", remedy="halpmc run ci/matrices/demo.yaml, for example")
+    loaded, selection = _selected(matrix, choice, known, prove=True)
+    if not selection.cells and not selection.skipped:
+        print(f"nothing to run: {selection.words}")
+        return
+    plan = plan_run(
+        loaded, selection.cells, selection.clauses, skipped=selection.skipped, selection=selection.words
+    )
+    _lead_new(plan, known, settings, runs_dir)
+
+
+def plan(
+    matrix: MatrixFile,
+    jobs: Jobs = "auto",
+    cell: CellIds = None,
+    keyword: Keyword = "",
+    cells: Expression = "",
+    tag: Tags = None,
+    since: Since = "",
+    shard: Shard = "",
+    costs: CostsFrom = None,
+    runs_dir: Annotated[Path, typer.Option(help="folder of earlier runs, whose durations count")] = Path(
+        "runs"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="print the plan as JSON")] = False,
+) -> None:
+    """What a run would do: cells, skips and expected costs. Touches no VM."""
+    from harness.report.forecast import print_forecast
+    from harness.runs.costs import load_costs
+    from harness.runs.forecast import forecast
+
+    known = load_costs(costs or runs_dir)
+    choice = _choice(cell, keyword, cells, tag, since, shard)
+    loaded, selection = _selected(matrix, choice, known)
+    planned = forecast(loaded, selection, known, parse_slots(jobs))
+    if as_json:
+        print(planned.model_dump_json(indent=2))
+    else:
+        print_forecast(planned)
+
+
+def parse_slots(text: str) -> int | None:
+    """The value of --jobs: a number of cells, or None for `auto`. Raises UsageError."""
+    if text == "auto":
+        return None
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise UsageError(f"--jobs {text!r} is no number of cells", remedy="use a number from 1 on, or auto")
+
+
+def _choice(
+    cell: list[str] | None, keyword: str, cells: str, tag: list[str] | None, since: str, shard: str
+) -> Choice:
+    from harness.runs.select import Choice
+
+    return Choice(tuple(cell or ()), keyword, cells, tuple(tag or ()), since, shard)
+
+
+def _selected(matrix: Path, choice: Choice, costs: Costs, *, prove: bool = False) -> tuple[Matrix, Selection]:
+    from harness.runs.select import on_this_host, open_matrix, select
+
+    loaded = open_matrix(matrix)
+    return loaded, on_this_host(loaded, select(loaded, choice, costs), prove=prove, say=say)
+
+
+def _rerun(folder: Path) -> RunRecord:
+    """The plan of the cells that are red in an earlier run. Raises UsageError when none is."""
+    from harness.report.summary import is_red, summarize
+    from harness.runs.again import rerun
+
+    red = [cell.id for cell in summarize(folder).cells if is_red(cell)]
+    if not red:
+        raise UsageError(f"no cell of {folder} failed", remedy="run the matrix to run all of them")
+    return rerun(folder, red)
+
+
+def _lead_new(plan: RunRecord, costs: Costs, settings: _Settings, runs_dir: Path) -> NoReturn:
+    """Run a plan in a new folder. Raises Exit with the run's exit code."""
+    from harness.runs.folder import create_run_folder, leading
+    from harness.runs.record import Recorder
+
+    _prepare(plan)
+    folder = create_run_folder(runs_dir, plan.name)
+    with leading(folder):
+        recorder = Recorder(folder)
+        recorder.write(plan)
+        _lead(folder, recorder, plan, costs, settings)
+
+
+def _resume(folder: Path, costs: Costs, settings: _Settings) -> NoReturn:
+    """Go on with a run in its own folder. Raises Exit with the run's exit code."""
+    from harness.runs.again import left_of, open_again
+    from harness.runs.folder import leading
+
+    with leading(folder):
+        plan = left_of(folder)
+        _prepare(plan)
+        _lead(folder, open_again(folder, plan), plan, costs, settings)
+
+
+def _prepare(plan: RunRecord) -> None:
+    from harness.config.models import Cell
+    from harness.runs.prepare import prepare
+
+    prepare([Cell.model_validate(cell.config) for cell in plan.cells], say=say)
+
+
+def _lead(folder: Path, recorder: Recorder, plan: RunRecord, costs: Costs, settings: _Settings) -> NoReturn:
+    """Run the cells, write the reports, and raise Exit with the exit code."""
+    from harness.report.baselines import record_comparison
+    from harness.report.summary import summarize
+    from harness.report.terminal import LiveProgress, print_summary
+    from harness.report.write import write_reports
+    from harness.runs.execute import Execution, ctrl_c_drains, end_run
+    from harness.runs.local import LocalExecutor
+    from harness.runs.plan import jobs_of
+
+    console = Console()
+    jobs = jobs_of(plan, costs)
+    complete = False
+    try:
+        with LiveProgress([job.cell for job in jobs], console) as progress:
+            progress.update([plan])
+            executor = LocalExecutor(folder, recorder, settings.slots, say=say)
+            execution = Execution(folder, recorder, executor, progress, say=say)
+            with ctrl_c_drains(execution):
+                complete = execution.run(jobs)
+    except KeyboardInterrupt:
+        pass  # the cells have been stopped; what there is gets its report
+    finally:
+        recorder.close()
+    record_comparison(folder, settings.baselines, strict=settings.strict)
+    end_run(folder, summarize(folder).exit_code)
+    summary = write_reports(folder)
+    print_summary(summary, folder, console)
+    if not complete:
+        say(f"interrupted; to go on: halpmc run --resume {folder}")
+    raise typer.Exit(summary.exit_code if complete else EXIT_INTERRUPTED)

@@ -1,0 +1,339 @@
+"""The scheduler with real processes of this host: order, slots, how jobs end, draining, stopping, going on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness.config.matrix import Matrix
+from harness.config.models import Accel, Cell
+from harness.contract.outcomes import Outcome, Verdict
+from harness.errors import NoSpace, UsageError
+from harness.report.loading import load_run
+from harness.report.summary import is_red, summarize
+from harness.runs.again import left_of, open_again, rerun, unfinished
+from harness.runs.costs import Costs
+from harness.runs.execute import Execution, ctrl_c_drains
+from harness.runs.executor import CellJob, JobResult, longest_first
+from harness.runs.folder import leading
+from harness.runs.local import LocalExecutor
+from harness.runs.plan import jobs_of, plan_run
+from harness.runs.record import (
+    CellEndRecord,
+    ClauseRecord,
+    IncidentRecord,
+    PhaseRecord,
+    Record,
+    Recorder,
+    ResumeRecord,
+    read_records,
+)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HALPMC_CACHE", str(tmp_path / "cache"))
+
+
+def cell(name: str, **settings: object) -> Cell:
+    return Cell.model_validate(
+        {"id": name, "guest": None, "accel": Accel.TCG, "smp": 1, "memory_mib": 64, **settings}
+    )
+
+
+# A cell's process: waits until its file says how it shall end; a cell that ends well writes its end itself.
+PROCESS = """
+import json, pathlib, sys, time
+home, name = pathlib.Path(sys.argv[1]), sys.argv[2]
+(home / f"began-{name}").touch()
+while not (home / f"end-{name}").exists():
+    time.sleep(0.005)
+sys.exit(int((home / f"end-{name}").read_text()))
+"""
+
+
+class Bench:
+    """A run in a folder, with cells that end when the test says so."""
+
+    def __init__(self, home: Path, slots: int) -> None:
+        self.home = home
+        self.folder = home / "run"
+        self.folder.mkdir()
+        self.recorder = Recorder(self.folder)
+        self.shown: list[Record] = []
+        self.said: list[str] = []
+        self.executor = LocalExecutor(self.folder, self.recorder, slots, command=self._command)
+        self.execution = Execution(self.folder, self.recorder, self.executor, self, say=self.said.append)
+        self.hooks: list[Callable[[], None]] = []
+
+    def _command(self, job: CellJob, run: Path) -> list[str]:
+        assert run == self.folder
+        return [sys.executable, "-c", PROCESS, str(self.home), job.cell.id]
+
+    def update(self, records: Sequence[Record]) -> None:
+        """Called by the scheduler at every turn: what it shows, and the test's own steps."""
+        self.shown += records
+        for hook in self.hooks:
+            hook()
+
+    def began(self) -> set[str]:
+        return {path.name.removeprefix("began-") for path in self.home.glob("began-*")}
+
+    def end(self, name: str, status: int = 0, *, recorded: bool = True) -> None:
+        """Let a cell's process end."""
+        path = self.home / f"end-{name}"
+        if path.exists():
+            return
+        if recorded:
+            self.recorder.write(
+                CellEndRecord(cell=name, verdict=Verdict.ABSENT, reason="", realised=True, duration_s=0.1)
+            )
+        scratch = self.home / f"scratch-{name}"
+        scratch.write_text(str(status))
+        scratch.rename(path)
+
+    def incidents(self) -> list[IncidentRecord]:
+        return [record for record in read_records(self.folder) if isinstance(record, IncidentRecord)]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path, slots=2)
+
+
+def test_longest_first_and_never_more_than_the_slots(bench: Bench) -> None:
+    order: list[str] = []
+
+    def step() -> None:
+        now = bench.began() - set(order)
+        order.extend(sorted(now))
+        assert bench.executor.running <= 2
+        running = [name for name in order if not (bench.home / f"end-{name}").exists()]
+        if len(running) == 2 or (running and len(order) == 5):
+            bench.end(running[0])
+
+    bench.hooks.append(step)
+    jobs = longest_first(CellJob(cell(f"c{n}"), expected_s=n) for n in range(5))
+    assert bench.execution.run(jobs)
+    assert set(order[:2]) == {"c4", "c3"}
+    assert order[2:] == ["c2", "c1", "c0"]
+    assert bench.incidents() == []
+    seconds = {r.cell: r.seconds for r in bench.shown if isinstance(r, PhaseRecord) and r.name == "process"}
+    assert set(seconds) == set(order)
+    assert min(seconds.values()) > 0
+
+
+@pytest.mark.parametrize(
+    ("status", "recorded", "message"),
+    [
+        (0, True, ""),
+        (1, True, ""),
+        (3, True, "the cell's process ended with status 3"),
+        (0, False, "the cell's process ended with status 0 before the cell did"),
+    ],
+)
+def test_a_process_that_ends_otherwise_than_its_records_say_is_an_incident(
+    status: int, recorded: bool, message: str, bench: Bench
+) -> None:
+    bench.hooks.append(lambda: bench.end("a", status, recorded=recorded) if "a" in bench.began() else None)
+    assert bench.execution.run([CellJob(cell("a"))])
+    assert [incident.message for incident in bench.incidents()] == ([message] if message else [])
+
+
+def test_a_cell_that_no_host_has_room_for_does_not_keep_the_others(bench: Bench) -> None:
+    bench.hooks.append(lambda: bench.end("small") if "small" in bench.began() else None)
+    assert bench.execution.run([CellJob(cell("huge", memory_mib=1 << 20)), CellJob(cell("small"))])
+    assert [(incident.cell, incident.branch) for incident in bench.incidents()] == [
+        ("huge", "infrastructure")
+    ]
+
+
+def test_drained_the_running_cells_end_and_no_other_starts(bench: Bench) -> None:
+    def step() -> None:
+        if len(bench.began()) == 2:
+            bench.execution.drain()
+        if bench.said:
+            bench.end("a")
+        if bench.said and bench.executor.running == 1:  # a slot was free, and a cell still ran
+            bench.end("b")
+
+    bench.hooks.append(step)
+    assert bench.execution.run([CellJob(cell(name)) for name in "abcd"]) is False
+    assert bench.began() == {"a", "b"}
+    assert bench.said == ["interrupted: 2 running cells end first, 2 are not started; Ctrl-C again stops now"]
+    assert bench.incidents() == []
+
+
+def test_the_first_ctrl_c_drains_and_the_second_stops(bench: Bench) -> None:
+    """Real signals to this process, as a terminal sends them. The cells' processes get SIGTERM, and are gone."""
+    before = signal.getsignal(signal.SIGINT)
+
+    sent: list[int] = []
+
+    def step() -> None:
+        if (not sent and len(bench.began()) == 2) or (len(sent) == 1 and bench.said):
+            sent.append(signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    bench.hooks.append(step)
+    with pytest.raises(KeyboardInterrupt), ctrl_c_drains(bench.execution):
+        bench.execution.run([CellJob(cell(name)) for name in "abc"])
+    assert len(bench.said) == 1
+    assert bench.began() == {"a", "b"}
+    assert {incident.message for incident in bench.incidents()} == {
+        f"the cell's process ended with status {-signal.SIGTERM} before the cell did"
+    }
+    assert signal.getsignal(signal.SIGINT) is before
+    assert not psutil.Process().children()
+
+
+def test_a_job_that_is_refused_by_the_executor_is_recorded(tmp_path: Path) -> None:
+    """The seam alone: an executor of another kind, which takes one job at a time and refuses one for good."""
+
+    class Other:
+        def __init__(self) -> None:
+            self.taken: list[CellJob] = []
+            self.closed = False
+
+        @property
+        def running(self) -> int:
+            return len(self.taken)
+
+        def submit(self, job: CellJob) -> bool:
+            if job.cell.id == "never":
+                raise NoSpace("no worker has that much memory")
+            if self.taken:
+                return False
+            self.taken.append(job)
+            return True
+
+        def wait(self, timeout_s: float) -> Sequence[JobResult]:
+            jobs, self.taken = self.taken, []
+            for job in jobs:
+                recorder.write(
+                    CellEndRecord(
+                        cell=job.cell.id, verdict=Verdict.ABSENT, reason="", realised=True, duration_s=1
+                    )
+                )
+            return [JobResult(job, 0, 1.5, "log", "") for job in jobs]
+
+        def stop(self) -> Sequence[JobResult]:
+            return []
+
+        def close(self) -> None:
+            self.closed = True
+
+    recorder, other = Recorder(tmp_path), Other()
+
+    class Silent:
+        def update(self, records: Sequence[Record]) -> None: ...
+
+    assert Execution(tmp_path, recorder, other, Silent()).run([CellJob(cell(n)) for n in ("a", "never", "b")])
+    assert other.closed
+    ended = [r.cell for r in read_records(tmp_path) if isinstance(r, CellEndRecord)]
+    assert sorted(ended) == ["a", "b", "never"]
+
+
+# -- going on ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def interrupted(tmp_path: Path) -> Path:
+    """A run of four cells that was killed: one done, one ended short, one in its middle, one never begun."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    cells = tuple(cell(name) for name in ("done", "middle", "never", "short"))
+    recorder = Recorder(folder)
+    recorder.write(plan_run(Matrix(name="t", path=folder, sha256="", cells=cells, excluded=()), cells))
+    for name in ("done", "short"):
+        if name == "done":
+            recorder.write(clause(name))
+        recorder.write(
+            CellEndRecord(cell=name, verdict=Verdict.ABSENT, reason="", realised=True, duration_s=1)
+        )
+    recorder.write(IncidentRecord(cell="middle", branch="infrastructure", message="killed in this"))
+    (folder / "cells" / "middle").mkdir(parents=True)
+    (folder / "cells" / "middle" / "log").write_text("first try")
+    recorder.close()
+    with recorder.path.open("ab") as file:
+        file.write(b'{"type":"clause","cell":"mid')
+    return folder
+
+
+def clause(name: str, outcome: Outcome = Outcome.PASS) -> ClauseRecord:
+    return ClauseRecord(cell=name, clause="PROBE-1", test="t", outcome=outcome, reason="r")
+
+
+def finish(recorder: Recorder, *names: str) -> None:
+    for name in names:
+        recorder.write(clause(name))
+        recorder.write(
+            CellEndRecord(cell=name, verdict=Verdict.ABSENT, reason="", realised=True, duration_s=1)
+        )
+
+
+def test_a_run_goes_on_with_what_did_not_end(interrupted: Path) -> None:
+    plan = left_of(interrupted)
+    assert [job.cell.id for job in jobs_of(plan, Costs())] == ["middle", "never", "short"]
+    recorder = open_again(interrupted, plan)
+    assert (interrupted / "cells" / "middle~1" / "log").read_text() == "first try"
+    assert unfinished(interrupted) == ("middle", "never", "short")
+    finish(recorder, "middle", "never", "short")
+    view, summary = load_run(interrupted), summarize(interrupted)
+    assert view.damage == ()
+    assert (summary.recorded, summary.planned, summary.exit_code) == (4, 4, 0)
+    (retry,) = view.cells["middle"].retries
+    assert "ran again from its beginning" in retry.message
+    assert retry.evidence == {"folder": "cells/middle~1"}
+    assert view.cells["never"].retries == [], "it had not begun"
+    assert len(view.cells["short"].retries) == 1, "its records are void"
+    with pytest.raises(UsageError, match="nothing to resume"):
+        left_of(interrupted)
+
+
+def test_a_cell_that_was_cut_off_before_its_first_record_is_shown_too(interrupted: Path) -> None:
+    (interrupted / "cells" / "never").mkdir()
+    finish(open_again(interrupted, left_of(interrupted)), "middle", "never", "short")
+    (retry,) = load_run(interrupted).cells["never"].retries
+    assert retry.evidence == {"folder": "cells/never~1"}
+
+
+def test_a_run_can_be_interrupted_and_resumed_more_than_once(interrupted: Path) -> None:
+    finish(open_again(interrupted, left_of(interrupted)), "never")
+    recorder = open_again(interrupted, left_of(interrupted))
+    resumed = [r.cells for r in read_records(interrupted) if isinstance(r, ResumeRecord)]
+    assert resumed == [("middle", "never", "short"), ("middle", "short")]
+    assert summarize(interrupted).exit_code == 3, "two cells are missing still"
+    recorder.write(clause("short"))
+    assert "short" in unfinished(interrupted), "its end of the first time is void"
+    finish(recorder, "middle", "short")
+    assert summarize(interrupted).exit_code == 0
+
+
+def test_a_run_that_goes_on_is_not_resumed_beside_it(interrupted: Path, tmp_path: Path) -> None:
+    with leading(interrupted), pytest.raises(UsageError, match="still goes on"), leading(interrupted):
+        pass
+    with leading(interrupted):
+        pass
+    with pytest.raises(UsageError, match="is not the folder of a run"), leading(tmp_path / "none"):
+        pass
+
+
+def test_the_red_cells_of_a_run_again(interrupted: Path) -> None:
+    recorder = open_again(interrupted, left_of(interrupted))
+    finish(recorder, "middle", "never")
+    recorder.write(clause("short", Outcome.FAIL))
+    recorder.write(
+        CellEndRecord(cell="short", verdict=Verdict.BROKEN, reason="", realised=True, duration_s=1)
+    )
+    red = [found.id for found in summarize(interrupted).cells if is_red(found)]
+    assert red == ["short"]
+    plan = rerun(interrupted, red)
+    assert [planned.id for planned in plan.cells] == ["short"]
+    assert plan.selection == "1 cells that failed in run"
