@@ -19,6 +19,7 @@ from rich.console import Console
 
 from harness import __version__
 from harness.commands import baseline, bench, driver, guest_store, results, run, say
+from harness.commands.guest_build import guest_build
 from harness.config.models import Accel, Arch
 from harness.dumps.command import dump
 from harness.errors import EXIT_INFRASTRUCTURE, HalpmcError, UsageError
@@ -32,6 +33,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 all conform, 1 contract violation, 2 usage, 3 infrastructure, 130 interrupted.",
 )
 guest_app = typer.Typer(no_args_is_help=True, help="Guests: build, import, check, list and remove them.")
+guest_app.command("build")(guest_build)
 guest_store.add_commands(guest_app)
 app.add_typer(guest_app, name="guest")
 app.add_typer(driver.app, name="driver")
@@ -131,21 +133,6 @@ def doctor(
     else:
         print_findings(findings, Console())
     raise typer.Exit(exit_code(findings))
-
-
-@guest_app.command("build")
-def guest_build(
-    name: Annotated[str, typer.Argument(help="a guest definition in images/guests, such as embedded")],
-    arch: Annotated[
-        Arch | None, typer.Option(help="the guest made by the same recipe for this architecture")
-    ] = None,
-) -> None:
-    """Build a guest image (or find it in the cache)."""
-    from harness.config.load import load_guest, load_guest_for
-    from harness.imaging.embedded import build_guest
-
-    image = build_guest(load_guest(name) if arch is None else load_guest_for(name, arch), say=say)
-    print(image.folder)
 
 
 @app.command()

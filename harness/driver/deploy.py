@@ -21,6 +21,7 @@ LANE_SERVICE = "pmclane"
 SERVICE_DOES_NOT_EXIST = 1060  # Win32
 SYSTEM_HAL = r"C:\windows\system32\hal.dll"
 START_TIMEOUT_MS = 30_000
+SERVICE_EXISTS = 1073  # ERROR_SERVICE_EXISTS
 #: 1970 as a FILETIME: 100 ns since 1601.
 EPOCH_100NS = 116_444_736_000_000_000
 
@@ -112,10 +113,17 @@ def configure_hal(session: ClientSession, hal: HalSettings) -> None:
 
 
 def start_lane(session: ClientSession, definition: GuestDefinition, port: str) -> None:
-    """Start the client as a service that answers at a serial port, also when this session has ended."""
+    """Start the client as a service that answers at a serial port, also when this session has ended.
+
+    An image that was installed from a medium has the service already.
+    """
     command = f"{client_path(definition)} serve --port {port}"
     try:
-        session.call("service.create", protocol.Empty, name=LANE_SERVICE, path=command, type="program")
+        try:
+            session.call("service.create", protocol.Empty, name=LANE_SERVICE, path=command, type="program")
+        except ClientError as error:
+            if error.code != SERVICE_EXISTS:
+                raise
         start(session, LANE_SERVICE)
     except ClientError as error:
         raise GuestError(f"the client does not start at {port}: {error.message}") from error

@@ -53,7 +53,7 @@ def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *parts: s
             "schema: 1\nname: x\ninclude: [{id: a, guest: none}, {id: a, guest: none}]\n",
             ("matrix.yaml:3:", "duplicate", "'a'"),
         ),
-        ("schema: 1\nname: x\ninclude: [{guest: windows95}]\n", ("matrix.yaml:3:", "windows95", "embedded")),
+        ("schema: 1\nname: x\ninclude: [{guest: beos5}]\n", ("matrix.yaml:3:", "beos5", "embedded")),
         ("schema: 1\nname: [x\n", ("matrix.yaml:",)),
     ],
 )
