@@ -113,7 +113,7 @@ operation op_file_list, op_file_delete;                                         
 operation op_events_read, op_boot;                                                            /* ops_events.c */
 operation op_etw_sources, op_etw_start, op_etw_stop;                                          /* ops_etw.c */
 operation op_device_open, op_device_close, op_driver_info, op_holdings, op_overflows, op_free, op_cycles, op_race; /* ops_driver.c */
-operation op_count, op_count_all, op_guard;                                                    /* ops_count.c */
+operation op_count, op_count_all, op_interrupt, op_guard;                                                    /* ops_count.c */
 operation op_allocate, op_leak;                                                                /* ops_allocate.c */
 operation op_ioctl_raw;                                                                        /* ops_raw.c */
 operation op_holder_start, op_holder_kill, op_holder_free;                                     /* ops_holder.c */

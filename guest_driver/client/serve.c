@@ -43,6 +43,7 @@ static const struct {
 	{ "race", " device threads rounds ", op_race },
 	{ "count", " device loop cpu ", op_count },
 	{ "count.all", " device loop ", op_count_all },
+	{ "interrupt", " device index loop cpu ", op_interrupt },
 	{ "guard", " device access ", op_guard },
 	{ "holdings", " device ", op_holdings },
 	{ "overflows", " device ", op_overflows },
