@@ -110,7 +110,7 @@ def test_every_cell_and_every_result_is_there(tmp_path: Path) -> None:
     assert [shown[letter] for letter in letters] == [356, 184, 152]
     assert len(page.within("th", "table.clauses")) == 2 * (4 + len(SUITE)), "clauses, and traceability"
     recorded = sum(len(page.details(cell["id"])["results"]) for cell in cells)
-    assert recorded == 16 * len(SUITE) + 2
+    assert recorded == 16 * len(SUITE) + 2 * len(PROBE_SUITE)
 
 
 def test_all_ids_are_unique_and_all_links_lead_somewhere(tmp_path: Path) -> None:
