@@ -18,7 +18,8 @@ import typer
 from rich.console import Console
 
 from harness import __version__
-from harness.commands import baseline, bench, driver, guest_store, run, say
+from harness.commands import baseline, bench, driver, guest_store, results, run, say
+from harness.commands.guest_build import guest_build
 from harness.config.models import Accel, Arch
 from harness.dumps.command import dump
 from harness.errors import EXIT_INFRASTRUCTURE, HalpmcError, UsageError
@@ -32,6 +33,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 all conform, 1 contract violation, 2 usage, 3 infrastructure, 130 interrupted.",
 )
 guest_app = typer.Typer(no_args_is_help=True, help="Guests: build, import, check, list and remove them.")
+guest_app.command("build")(guest_build)
 guest_store.add_commands(guest_app)
 app.add_typer(guest_app, name="guest")
 app.add_typer(driver.app, name="driver")
@@ -40,6 +42,8 @@ app.add_typer(baseline.app, name="baseline")
 app.command()(run.run)
 app.command()(run.plan)
 app.command()(dump)
+for command in (results.history, results.compare, results.serve, results.bundle):
+    app.command()(command)
 
 
 @app.command()
@@ -52,7 +56,7 @@ def report(
 
     if not (run_dir / "records.jsonl").is_file():
         raise UsageError(f"{run_dir} is not the folder of a run: it has no records.jsonl")
-    summary = write_reports(run_dir)
+    summary = write_reports(run_dir, history=True, say=say)
     print_summary(summary, run_dir, Console())
     raise typer.Exit(summary.exit_code)
 
@@ -131,26 +135,13 @@ def doctor(
     raise typer.Exit(exit_code(findings))
 
 
-@guest_app.command("build")
-def guest_build(
-    name: Annotated[str, typer.Argument(help="a guest definition in images/guests, such as embedded")],
-    arch: Annotated[
-        Arch | None, typer.Option(help="the guest made by the same recipe for this architecture")
-    ] = None,
-) -> None:
-    """Build a guest image (or find it in the cache)."""
-    from harness.config.load import load_guest, load_guest_for
-    from harness.imaging.embedded import build_guest
-
-    image = build_guest(load_guest(name) if arch is None else load_guest_for(name, arch), say=say)
-    print(image.folder)
-
-
 @app.command()
 def schema(
     name: Annotated[
         str,
-        typer.Argument(help="records, summary, plan, probe, doctor, guest-check, matrix or protocol"),
+        typer.Argument(
+            help="records, summary, history, comparison, bundle, plan, probe, doctor, guest-check, matrix or protocol"
+        ),
     ],
 ) -> None:
     """Print the JSON Schema of a public format."""

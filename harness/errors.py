@@ -122,12 +122,14 @@ class DriverError(GuestError):
 class ClientError(GuestError):
     """The client in the guest answered a request with an error.
 
-    `kind` is "win32", "ntstatus" or "protocol"; `code` is its number; `what` names the call that failed.
+    `kind` is "win32", "ntstatus" or "protocol"; `code` is its number, `name` the number's name where it has one; `what`
+    names the call that failed.
     """
 
-    def __init__(self, op: str, kind: str, code: int, what: str, *, remedy: str = "") -> None:
+    def __init__(self, op: str, kind: str, code: int, what: str, *, name: str = "", remedy: str = "") -> None:
+        number = f"{code} {name}" if name else f"{code}"
         super().__init__(
-            f"{op}: {what} failed with {kind} error {code} (0x{code & 0xFFFFFFFF:08x})", remedy=remedy
+            f"{op}: {what} failed with {kind} error {number} (0x{code & 0xFFFFFFFF:08x})", remedy=remedy
         )
         self.op, self.kind, self.code, self.what = op, kind, code, what
 

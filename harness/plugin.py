@@ -264,7 +264,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         strict = strict_baseline(session.config)
         record_comparison(plugin.session.folder, baselines_folder(session.config), strict=strict)
         end_run(plugin.session.folder, summarize(plugin.session.folder).exit_code)
-        plugin.summary = write_reports(plugin.session.folder)
+        plugin.summary = write_reports(plugin.session.folder, history=True)
         if session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             return
         if session.config.getoption("halpmc_replay"):

@@ -21,6 +21,7 @@
 #define SCRATCH_ROOM (4u << 20) /* largest input or output of the driver */
 #define PATH_ROOM 1024u         /* UTF-16 units */
 #define VALUE_ROOM 4096u
+#define COMMAND_ROOM 8192u
 
 struct failure {
 	const char *kind; /* "win32", "ntstatus", "protocol"; NULL: none */
@@ -107,8 +108,12 @@ operation op_system_state;                                                      
 operation op_service_create, op_service_start, op_service_stop, op_service_delete, op_service_query; /* ops_service.c */
 operation op_hal_configure;                                                                    /* ops_hal.c */
 operation op_registry_set, op_registry_get, op_registry_delete;                                /* ops_registry.c */
+operation op_process_run, op_process_list, op_process_kill;                                   /* ops_process.c */
+operation op_file_list, op_file_delete;                                                       /* ops_files.c */
+operation op_events_read, op_boot;                                                            /* ops_events.c */
+operation op_etw_sources, op_etw_start, op_etw_stop;                                          /* ops_etw.c */
 operation op_device_open, op_device_close, op_driver_info, op_holdings, op_overflows, op_free, op_cycles, op_race; /* ops_driver.c */
-operation op_count, op_count_all, op_guard;                                                    /* ops_count.c */
+operation op_count, op_count_all, op_interrupt, op_guard;                                                    /* ops_count.c */
 operation op_allocate, op_leak;                                                                /* ops_allocate.c */
 operation op_ioctl_raw;                                                                        /* ops_raw.c */
 operation op_holder_start, op_holder_kill, op_holder_free;                                     /* ops_holder.c */

@@ -128,7 +128,7 @@ bool arg_is(struct exchange *exchange, const char *name, const char *word)
 
 void arg_wide(struct exchange *exchange, const char *name, wchar_t *text, size_t room)
 {
-	static char utf8[3 * VALUE_ROOM]; /* requests are handled one at a time */
+	static char utf8[3 * COMMAND_ROOM]; /* requests are handled one at a time */
 	struct json value;
 
 	text[0] = 0;

@@ -49,5 +49,6 @@ void json_put_hex(struct json_writer *writer, const char *name, uint64_t number)
 void json_put_bool(struct json_writer *writer, const char *name, bool truth);
 void json_put_null(struct json_writer *writer, const char *name);
 void json_put_string(struct json_writer *writer, const char *name, const char *utf8);
+void json_put_bytes(struct json_writer *writer, const char *name, const uint8_t *bytes, size_t length); /* as hexadecimal digits */
 
 #endif

@@ -73,3 +73,14 @@ void json_put_string(struct json_writer *writer, const char *name, const char *u
 	start(writer, name);
 	put_quoted(writer->buffer, utf8);
 }
+
+void json_put_bytes(struct json_writer *writer, const char *name, const uint8_t *bytes, size_t length)
+{
+	start(writer, name);
+	buffer_bytes(writer->buffer, "\"", 1);
+	for (size_t i = 0; i < length; i++) {
+		buffer_bytes(writer->buffer, &"0123456789abcdef"[bytes[i] >> 4], 1);
+		buffer_bytes(writer->buffer, &"0123456789abcdef"[bytes[i] & 0xF], 1);
+	}
+	buffer_bytes(writer->buffer, "\"", 1);
+}

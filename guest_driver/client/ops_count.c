@@ -94,6 +94,26 @@ void op_count_all(struct exchange *exchange)
 	json_close(&exchange->out, ']');
 }
 
+void op_interrupt(struct exchange *exchange)
+{
+	static struct pmctest_count_result result;
+	HANDLE device = arg_device(exchange);
+	const struct pmctest_interrupt args = {
+		.loop = arg_u32(exchange, "loop"),
+		.cpu = arg_u32_or(exchange, "cpu", PMCTEST_ANY_CPU),
+		.index = arg_u32(exchange, "index"),
+	};
+	uint32_t error;
+
+	if (failed(exchange))
+		return;
+	error = device_ask(device, PMCTEST_INTERRUPT, &args, sizeof args, &result, sizeof result, NULL);
+	if (error != 0)
+		fail_transport(exchange, error);
+	else
+		put_result(&exchange->out, &result);
+}
+
 void op_guard(struct exchange *exchange)
 {
 	HANDLE device = arg_device(exchange);

@@ -87,8 +87,23 @@ static NTSTATUS check(const struct instance *instance, const struct pmctest_allo
 	return (args->flags & destructive) != 0 && !instance->destructive ? STATUS_ACCESS_DENIED : STATUS_SUCCESS;
 }
 
+/* The counters that a list names by index, when it brings an overflow handler for them. */
+static ULONG64 handled(const struct pmctest_allocate *args, const struct pmctest_resource *items)
+{
+	BOOLEAN handler = FALSE;
+	ULONG64 counters = 0;
+
+	for (ULONG i = 0; i < args->resource_items && i < args->resource_count; i++) {
+		handler = handler || items[i].type == COUNTER_OVERFLOW;
+		if (items[i].type == COUNTER_SINGLE && items[i].first < 64)
+			counters |= 1ull << items[i].first;
+	}
+	return handler ? counters : 0;
+}
+
 /* Make the call on the CPU asked for, and leave what it granted with the file, or with the instance. */
-static NTSTATUS call_and_keep(struct request *request, const struct pmctest_allocate *args, struct counter_affinity *affinity, void *list)
+static NTSTATUS call_and_keep(struct request *request, const struct pmctest_allocate *args, struct counter_affinity *affinity, void *list,
+			      ULONG64 counters)
 {
 	struct holding *holding = holding_prepare(request->instance);
 	struct file *owner = (args->flags & PMCTEST_KEEP) != 0 ? NULL : request->file;
@@ -110,6 +125,7 @@ static NTSTATUS call_and_keep(struct request *request, const struct pmctest_allo
 		return status;
 	}
 	holding->whole = affinity == NULL && list == NULL;
+	holding->handled = affinity == NULL ? counters : 0;
 	if (!NT_SUCCESS((NTSTATUS)call.status) || (args->flags & (PMCTEST_LEAK | PMCTEST_NULL_CELL)) != 0) {
 		holding_discard(request->instance, holding);
 	} else if (!holding_keep(request->instance, holding, owner, (HANDLE)(ULONG_PTR)call.handle)) {
@@ -128,9 +144,11 @@ NTSTATUS request_allocate(struct request *request)
 {
 	const struct pmctest_allocate args = *(const struct pmctest_allocate *)request->buffer; /* the answer will overwrite it */
 	const struct counter_affinity *affinity_items = (const void *)((const UCHAR *)request->buffer + sizeof args);
+	const struct pmctest_resource *items = (const void *)(affinity_items + args.affinity_items);
 	struct counter_affinity *affinity = NULL;
 	void *list = NULL;
 	SIZE_T affinity_bytes = 0, list_bytes = 0;
+	ULONG64 counters = 0;
 	NTSTATUS status = check(request->instance, &args, request->in);
 
 	if (!NT_SUCCESS(status))
@@ -141,12 +159,13 @@ NTSTATUS request_allocate(struct request *request)
 			status = STATUS_NO_MEMORY;
 	}
 	if ((args.flags & PMCTEST_WITH_RESOURCES) != 0) {
-		list = make_list(request->instance, &args, (const void *)(affinity_items + args.affinity_items), &list_bytes);
+		list = make_list(request->instance, &args, items, &list_bytes);
 		if (list == NULL)
 			status = STATUS_NO_MEMORY;
+		counters = handled(&args, items);
 	}
 	if (NT_SUCCESS(status))
-		status = call_and_keep(request, &args, affinity, list);
+		status = call_and_keep(request, &args, affinity, list, counters);
 	pool_return(request->instance, affinity, affinity_bytes);
 	pool_return(request->instance, list, list_bytes);
 	return status;

@@ -17,8 +17,20 @@ static NTSTATUS measure(const struct request *request, struct pmu_report *report
 	return STATUS_SUCCESS;
 }
 
-/* The status is that of the pinning; that of the measurement goes into the result. */
-static NTSTATUS count_on(const struct request *request, ULONG cpu, ULONG loop, struct pmctest_count_result *result)
+/* Under the lock of the registers, on the CPU that is meant. The handler may run at PROFILE_LEVEL in the midst. */
+static NTSTATUS overflow_once(const struct request *request, struct pmu_report *report, ULONG loop, ULONG index)
+{
+	if (!holding_handled(request->instance, request->file, index))
+		return STATUS_INVALID_DEVICE_STATE;
+	pmu_describe(report);
+	if (!pmu_understood(report))
+		return STATUS_NOT_SUPPORTED;
+	pmu_interrupt(report, index, loop);
+	return STATUS_SUCCESS;
+}
+
+/* Measure, or, with an index, make that counter overflow. The status is that of the pinning; the other one goes into the result. */
+static NTSTATUS work_on(const struct request *request, ULONG cpu, ULONG loop, const ULONG *index, struct pmctest_count_result *result)
 {
 	struct pin pin;
 	NTSTATUS status = cpu == PMCTEST_ANY_CPU ? cpu_pin_here(&pin) : cpu_pin(cpu, &pin);
@@ -30,7 +42,7 @@ static NTSTATUS count_on(const struct request *request, ULONG cpu, ULONG loop, s
 	RtlZeroMemory(result, sizeof *result);
 	registers_lock(request->instance);
 	cpu_current(&number, &group); /* where it really is, not where it was sent */
-	result->status = (ULONG)measure(request, &result->report, loop);
+	result->status = (ULONG)(index != NULL ? overflow_once(request, &result->report, loop, *index) : measure(request, &result->report, loop));
 	registers_unlock(request->instance);
 	cpu_unpin(&pin);
 	result->cpu = number;
@@ -45,7 +57,7 @@ NTSTATUS request_count(struct request *request)
 
 	if (args.loop == 0 || args.loop > PMCTEST_MAX_LOOP)
 		return STATUS_INVALID_PARAMETER;
-	status = count_on(request, args.cpu, args.loop, request->buffer);
+	status = work_on(request, args.cpu, args.loop, NULL, request->buffer);
 	if (NT_SUCCESS(status))
 		request->written = sizeof(struct pmctest_count_result);
 	return status;
@@ -63,13 +75,27 @@ NTSTATUS request_count_all(struct request *request)
 		return STATUS_BUFFER_TOO_SMALL;
 	*all = (struct pmctest_count_all){ .cpus = cpus };
 	for (ULONG cpu = 0; cpu < cpus; cpu++) {
-		NTSTATUS status = request_cancelled(request) ? STATUS_CANCELLED : count_on(request, cpu, args.loop, &all->result[cpu]);
+		NTSTATUS status = request_cancelled(request) ? STATUS_CANCELLED : work_on(request, cpu, args.loop, NULL, &all->result[cpu]);
 
 		if (!NT_SUCCESS(status))
 			return status;
 	}
 	request->written = (ULONG)(sizeof *all + cpus * sizeof all->result[0]);
 	return STATUS_SUCCESS;
+}
+
+NTSTATUS request_interrupt(struct request *request)
+{
+	const struct pmctest_interrupt args = *(const struct pmctest_interrupt *)request->buffer;
+	const ULONG index = args.index;
+	NTSTATUS status;
+
+	if (args.loop == 0 || args.loop > PMCTEST_MAX_LOOP || args.reserved != 0)
+		return STATUS_INVALID_PARAMETER;
+	status = work_on(request, args.cpu, args.loop, &index, request->buffer);
+	if (NT_SUCCESS(status))
+		request->written = sizeof(struct pmctest_count_result);
+	return status;
 }
 
 /* Reading disturbs nobody. Writing is for the owner of the PMU, on a CPU that it does not leave. */

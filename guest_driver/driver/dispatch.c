@@ -17,6 +17,7 @@ static const struct {
 	{ PMCTEST_COUNT_ALL, sizeof(struct pmctest_count), sizeof(struct pmctest_count_all), request_count_all, FALSE },
 	{ PMCTEST_HOLDINGS, 0, sizeof(struct pmctest_holdings), request_holdings, FALSE },
 	{ PMCTEST_OVERFLOWS, 0, sizeof(struct pmctest_overflows), request_overflows, FALSE },
+	{ PMCTEST_INTERRUPT, sizeof(struct pmctest_interrupt), sizeof(struct pmctest_count_result), request_interrupt, FALSE },
 	{ PMCTEST_GUARD, sizeof(struct pmctest_guard), sizeof(struct pmctest_guard_result), request_guard, FALSE },
 };
 

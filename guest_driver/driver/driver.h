@@ -108,6 +108,7 @@ struct holding {
 	struct file *owner; /* NULL: the instance */
 	HANDLE handle;
 	BOOLEAN whole; /* all counters of all CPUs were asked for */
+	ULONG64 handled; /* counters of all CPUs that were asked for with an overflow handler, by index */
 };
 struct holding *holding_prepare(struct instance *instance);
 void holding_discard(struct instance *instance, struct holding *holding);
@@ -117,6 +118,8 @@ void holding_forget(struct instance *instance, HANDLE handle);
 BOOLEAN holding_remembers(struct instance *instance, HANDLE handle);
 /* Whether the file holds all counters of all CPUs. */
 BOOLEAN holding_whole(struct instance *instance, const struct file *file);
+/* Whether this file holds the counter with this index, with a handler for its overflows. */
+BOOLEAN holding_handled(struct instance *instance, const struct file *file, ULONG index);
 ULONG holding_count(struct instance *instance);
 /* Free everything that the file holds, or with NULL everything at all. */
 void holding_release(struct instance *instance, struct file *file);
@@ -167,6 +170,7 @@ NTSTATUS request_race(struct request *request);     /* race.c */
 NTSTATUS request_count(struct request *request);    /* count.c */
 NTSTATUS request_count_all(struct request *request); /* count.c */
 NTSTATUS request_guard(struct request *request);    /* count.c */
+NTSTATUS request_interrupt(struct request *request); /* count.c */
 NTSTATUS request_holdings(struct request *request); /* holdings.c */
 NTSTATUS request_overflows(struct request *request); /* overflow.c */
 

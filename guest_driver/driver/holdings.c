@@ -106,6 +106,20 @@ BOOLEAN holding_whole(struct instance *instance, const struct file *file)
 	return found;
 }
 
+BOOLEAN holding_handled(struct instance *instance, const struct file *file, ULONG index)
+{
+	BOOLEAN found = FALSE;
+
+	lock(instance);
+	for (LIST_ENTRY *link = instance->held.Flink; link != &instance->held && !found; link = link->Flink) {
+		const struct holding *holding = CONTAINING_RECORD(link, struct holding, link);
+
+		found = holding->owner == file && index < 64 && (holding->handled >> index & 1u) != 0;
+	}
+	unlock(instance);
+	return found;
+}
+
 static struct pmctest_held describe(const struct holding *holding, const struct file *asking)
 {
 	return (struct pmctest_held){

@@ -32,6 +32,7 @@
 #define PMCTEST_HOLDINGS PMCTEST_CODE(0x807u, PMCTEST_READS)   /* – → struct pmctest_holdings + entries, as many as there is room for */
 #define PMCTEST_OVERFLOWS PMCTEST_CODE(0x808u, PMCTEST_READS)  /* – → struct pmctest_overflows */
 #define PMCTEST_GUARD PMCTEST_CODE(0x809u, PMCTEST_CHANGES)    /* struct pmctest_guard → struct pmctest_guard_result */
+#define PMCTEST_INTERRUPT PMCTEST_CODE(0x80au, PMCTEST_CHANGES) /* struct pmctest_interrupt → struct pmctest_count_result */
 
 /* Bounds; whatever is beyond them is refused with STATUS_INVALID_PARAMETER before anything happens. */
 #define PMCTEST_NAME_CHARS 32u    /* of a service and of its device: A-Z a-z 0-9 _ - */
@@ -190,6 +191,17 @@ struct pmctest_count_result {
 	struct pmu_report report;
 };
 
+/*
+ * Make a general counter wrap once, with its interrupt enabled. The status is as in struct pmctest_count_result, but that this handle of
+ * the device has to hold that counter of all CPUs, in a list that has an overflow handler, too. The report has one entry.
+ */
+struct pmctest_interrupt {
+	uint32_t loop;
+	uint32_t cpu;
+	uint32_t index;
+	uint32_t reserved;
+};
+
 /* One after the other, each on its own CPU. */
 struct pmctest_count_all {
 	uint32_t cpus;
@@ -241,6 +253,7 @@ struct pmctest_guard_result {
 };
 
 _Static_assert(sizeof(struct pmctest_count_all) == 8, "wire format");
+_Static_assert(sizeof(struct pmctest_interrupt) == 16, "wire format");
 _Static_assert(sizeof(struct pmctest_held) == 16, "wire format");
 _Static_assert(sizeof(struct pmctest_holdings) == 8, "wire format");
 _Static_assert(sizeof(struct pmctest_overflows) == 16 + 24 * PMCTEST_OVERFLOW_OWNERS, "wire format");

@@ -103,6 +103,13 @@ void pmu_measure(struct pmu_report *report, uint32_t loop);
 /* The known loop: ten instructions for each iteration (PMU_LOOP_INSTRUCTIONS). */
 void pmu_loop(uint32_t iterations);
 
+/*
+ * pmu_describe(), then make the general counter with this index wrap once in `loop` iterations of the known loop, with its interrupt
+ * enabled: for an owner of that counter whose handler the system calls. One entry at the most; PMU_COUNTING: it did wrap. Registers are
+ * as they were but for the overflow status, which is the handler's to clear, and in those that other counters share, their bits are left alone.
+ */
+void pmu_interrupt(struct pmu_report *report, uint32_t index, uint32_t loop);
+
 /* The words of the JSON answers; "?" for a value out of range. */
 const char *pmu_interface_name(uint32_t interface); /* none, intel-arch, amd, amd-v2, pmuv3 */
 const char *pmu_state_name(uint32_t state);         /* dead, counting, faulted */

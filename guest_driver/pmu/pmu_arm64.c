@@ -2,7 +2,7 @@
 /*
  * aarch64: PMUv3 (Arm ARM, "The Performance Monitors Extension"), through the register names that EL0 may be allowed to use, so that
  * the same code runs at EL1 (the probe, a Windows driver) and at EL0 (the driver in the embedded guest, where PMUSERENR_EL0 allows it).
- * Overflow interrupts (PMINTENSET_EL1, EL1 only) are the PMU probe's: nothing here enables them.
+ * Overflow interrupts (PMINTENSET_EL1, EL1 only) are enabled by pmu_interrupt() alone; the PMU probe has its own test of them.
  *
  * Present means that PMCR_EL0 answers without a fault, and, above EL0, that ID_AA64DFR0_EL1.PMUVer says so too: QEMU answers PMCR_EL0
  * at EL1 even with pmu=off, and Linux hides PMUVer from EL0 (reads 0). CurrentEL is undefined at EL0, and reads 0 there in QEMU.
@@ -167,7 +167,7 @@ uint32_t pmu_provoke(int write)
 }
 
 /* The control register (type or filter), the value register, and the counter's bit in the enable masks. */
-static void run(struct pmu_report *report, uint64_t pmcr, struct pmu_recipe *recipe, uint32_t control, uint32_t value, uint64_t bit,
+static void run(struct pmu_visitor *visitor, struct pmu_report *report, uint64_t pmcr, struct pmu_recipe *recipe, uint32_t control, uint32_t value, uint64_t bit,
 		uint64_t filter)
 {
 	uint64_t enabled = (pmcr & ~(PMCR_DIVIDER | PMCR_DISABLE_IN_PROHIBITED)) | PMCR_ENABLE | PMCR_LONG_CYCLE;
@@ -194,7 +194,9 @@ static void run(struct pmu_report *report, uint64_t pmcr, struct pmu_recipe *rec
 	recipe->start_count = 2;
 	recipe->stop[0] = (struct pmu_write){ PMU_PMCNTENCLR, bit };
 	recipe->stop_count = 1;
-	pmu_run(report, recipe);
+	recipe->arm = (struct pmu_write){ PMU_PMINTENSET, bit };
+	recipe->disarm = (struct pmu_write){ PMU_PMINTENCLR, bit };
+	visitor->visit(visitor, report, recipe);
 }
 
 /* At EL0 nothing that runs at EL1 belongs to the caller: without its interrupts a count is the caller's own. */
@@ -205,7 +207,7 @@ static uint64_t filter_here(void)
 	return pmu_guarded(PMU_SYSREG_READ, PMU_CURRENT_EL, &level) == 0 && level != 0 ? 0 : NOT_AT_EL1;
 }
 
-void pmu_measure_counters(struct pmu_report *report)
+void pmu_each_counter(struct pmu_report *report, struct pmu_visitor *visitor)
 {
 	static const struct {
 		uint32_t event, expectation;
@@ -223,13 +225,13 @@ void pmu_measure_counters(struct pmu_report *report)
 	if (pmu_guarded(PMU_SYSREG_READ, PMU_PMCR, &pmcr) != 0 || pmu_guarded(PMU_SYSREG_READ, PMU_PMCEID0, &implemented) != 0)
 		return;
 	/* The cycle counter's register is a filter only: its event has no number. */
-	run(report, pmcr, &(struct pmu_recipe){ .kind = PMU_CYCLE, .width = 64, .expectation = PMU_NONZERO }, PMU_PMCCFILTR, PMU_PMCCNTR,
+	run(visitor, report, pmcr, &(struct pmu_recipe){ .kind = PMU_CYCLE, .width = 64, .expectation = PMU_NONZERO }, PMU_PMCCFILTR, PMU_PMCCNTR,
 	    CYCLE_BIT, filter);
 	for (uint32_t e = 0; e < sizeof events / sizeof *events; e++) {
 		if (!(implemented >> events[e].event & 1u))
 			continue;
 		for (uint32_t i = 0; i < report->general && i < PMU_ARM_MAX_EVENT_COUNTERS; i++)
-			run(report, pmcr,
+			run(visitor, report, pmcr,
 			    &(struct pmu_recipe){ .kind = PMU_GENERAL, .index = i, .event = events[e].event, .width = report->width,
 						  .expectation = events[e].expectation, .trigger = { PMU_PMSWINC, 1ull << i } },
 			    PMU_EVTYPER0 + i, PMU_EVCNTR0 + i, 1ull << i, filter);

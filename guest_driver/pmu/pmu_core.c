@@ -228,13 +228,20 @@ void pmu_run(struct pmu_report *report, const struct pmu_recipe *recipe)
 	restore(report, counter, recipe, saved, done);
 }
 
+static void measure_one(struct pmu_visitor *visitor, struct pmu_report *report, const struct pmu_recipe *recipe)
+{
+	(void)visitor;
+	pmu_run(report, recipe);
+}
+
 void pmu_measure(struct pmu_report *report, uint32_t loop)
 {
+	struct pmu_visitor each = { measure_one };
 	uint32_t counting = 0;
 
 	pmu_describe(report);
 	report->loop = loop;
-	pmu_measure_counters(report);
+	pmu_each_counter(report, &each);
 	for (uint32_t i = 0; i < report->counters; i++)
 		counting += report->counter[i].state == PMU_COUNTING;
 	if (report->interface == PMU_AMD && report->general == 0 && counting == 0) {

@@ -37,6 +37,10 @@ struct pmu_recipe {
 	uint32_t saved[PMU_STEPS], saved_count;
 	uint32_t enable;             /* the one of these that enables this counter, */
 	uint64_t enable_bits;        /* by these bits */
+	uint32_t shared;             /* a register that other counters have bits in, 0: none; */
+	uint64_t shared_bits;        /* this counter's */
+	uint64_t interrupt_bits;     /* enable the overflow's interrupt, with `enable_bits`, or */
+	struct pmu_write arm, disarm; /* do so by a register of their own; register 0: there is none */
 	struct pmu_write clear[PMU_STEPS], start[PMU_STEPS], stop[PMU_STEPS];
 	uint32_t clear_count, start_count, stop_count;
 };
@@ -54,7 +58,12 @@ void pmu_observe(struct pmu_report *report, uint32_t kind, uint32_t index, uint3
 /* Work one counter as the recipe says and append the entry. */
 void pmu_run(struct pmu_report *report, const struct pmu_recipe *recipe);
 
-/* Supplied by each architecture, beside what pmu.h names: call pmu_run() for every counter. */
-void pmu_measure_counters(struct pmu_report *report);
+/* What is done with each counter. */
+struct pmu_visitor {
+	void (*visit)(struct pmu_visitor *visitor, struct pmu_report *report, const struct pmu_recipe *recipe);
+};
+
+/* Supplied by each architecture, beside what pmu.h names: visit every counter; without a PMU, pmu_observe() some. */
+void pmu_each_counter(struct pmu_report *report, struct pmu_visitor *visitor);
 
 #endif

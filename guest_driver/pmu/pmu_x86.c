@@ -43,6 +43,7 @@ enum {
 
 #define SELECT_USER (1ull << 16)
 #define SELECT_KERNEL (1ull << 17)
+#define SELECT_INTERRUPT (1ull << 20)
 #define SELECT_ENABLE (1ull << 22)
 #define FIXED_USER_AND_KERNEL 3ull /* of 4 bits per fixed counter */
 
@@ -216,13 +217,16 @@ static void rdpmc(struct pmu_recipe *recipe, uint32_t number)
 }
 
 /* Control register, value register, and the global enable register if there is one (global != 0; its neighbours hold the status). */
-static void run(struct pmu_report *report, struct pmu_recipe *recipe, uint32_t control, uint64_t on, uint32_t value, uint32_t global,
-		uint64_t global_on)
+static void run(struct pmu_visitor *visitor, struct pmu_report *report, struct pmu_recipe *recipe, uint32_t control, uint64_t on,
+		uint32_t value, uint32_t global, uint64_t global_on)
 {
 	recipe->value = value;
 	recipe->enable = control;
 	recipe->enable_bits = recipe->kind == PMU_FIXED ? on : SELECT_ENABLE;
+	recipe->interrupt_bits = recipe->kind == PMU_FIXED ? 0 : SELECT_INTERRUPT;
 	if (global) {
+		recipe->shared = global;
+		recipe->shared_bits = global_on;
 		recipe->status = global - 1;
 		recipe->status_clear = global + 1;
 		recipe->status_bit = global_on;
@@ -238,7 +242,7 @@ static void run(struct pmu_report *report, struct pmu_recipe *recipe, uint32_t c
 	if (global)
 		recipe->start[recipe->start_count++] = (struct pmu_write){ global, global_on };
 	recipe->stop[recipe->stop_count++] = (struct pmu_write){ control, 0 };
-	pmu_run(report, recipe);
+	visitor->visit(visitor, report, recipe);
 }
 
 /* Whether counters can be written in full width (else a write sign-extends 32 bits): IA32_PERF_CAPABILITIES, behind CPUID 1:ECX[15]. */
@@ -252,7 +256,7 @@ static int full_width(void)
 	return pmu_guarded(PMU_MSR_READ, INTEL_PERF_CAPABILITIES, &capabilities) == 0 && (capabilities >> 13 & 1u);
 }
 
-static void measure_intel(struct pmu_report *report)
+static void each_intel(struct pmu_visitor *visitor, struct pmu_report *report)
 {
 	struct pmu_recipe recipe;
 	struct pmu_cpuid id;
@@ -266,7 +270,7 @@ static void measure_intel(struct pmu_report *report)
 	for (uint32_t i = 0; i < report->general && i < INTEL_MAX_GENERAL; i++) {
 		begin(&recipe, PMU_GENERAL, i, event, report->width);
 		rdpmc(&recipe, i);
-		run(report, &recipe, INTEL_PERFEVTSEL0 + i, event | SELECT_USER | SELECT_KERNEL | SELECT_ENABLE, value0 + i, global,
+		run(visitor, report, &recipe, INTEL_PERFEVTSEL0 + i, event | SELECT_USER | SELECT_KERNEL | SELECT_ENABLE, value0 + i, global,
 		    1ull << i);
 	}
 	if (report->version < 2)
@@ -278,12 +282,12 @@ static void measure_intel(struct pmu_report *report)
 		begin(&recipe, PMU_FIXED, i, i, fixed_width);
 		rdpmc(&recipe, INTEL_RDPMC_FIXED | i);
 		recipe.expectation = i == 0 ? PMU_INSTRUCTIONS : PMU_NONZERO;
-		run(report, &recipe, INTEL_FIXED_CTR_CTRL, FIXED_USER_AND_KERNEL << (4 * i), INTEL_FIXED_CTR0 + i, global,
+		run(visitor, report, &recipe, INTEL_FIXED_CTR_CTRL, FIXED_USER_AND_KERNEL << (4 * i), INTEL_FIXED_CTR0 + i, global,
 		    1ull << (32 + i));
 	}
 }
 
-static void measure_amd(struct pmu_report *report)
+static void each_amd(struct pmu_visitor *visitor, struct pmu_report *report)
 {
 	struct pmu_recipe recipe;
 	int core = report->general != 0;
@@ -294,21 +298,21 @@ static void measure_amd(struct pmu_report *report)
 		begin(&recipe, PMU_GENERAL, i, EVENT_INSTRUCTIONS, AMD_WIDTH);
 		if (i < AMD_CORE_RDPMC)
 			rdpmc(&recipe, i);
-		run(report, &recipe, core ? AMD_CORE_CTL0 + 2 * i : AMD_LEGACY_CTL0 + i,
+		run(visitor, report, &recipe, core ? AMD_CORE_CTL0 + 2 * i : AMD_LEGACY_CTL0 + i,
 		    EVENT_INSTRUCTIONS | SELECT_USER | SELECT_KERNEL | SELECT_ENABLE, core ? AMD_CORE_CTR0 + 2 * i : AMD_LEGACY_CTR0 + i,
 		    global, 1ull << i);
 	}
 }
 
-void pmu_measure_counters(struct pmu_report *report)
+void pmu_each_counter(struct pmu_report *report, struct pmu_visitor *visitor)
 {
 	switch (report->interface) {
 	case PMU_INTEL_ARCH:
-		measure_intel(report);
+		each_intel(visitor, report);
 		break;
 	case PMU_AMD:
 	case PMU_AMD_V2:
-		measure_amd(report);
+		each_amd(visitor, report);
 		break;
 	default: /* nothing advertised: what does reading a counter do here? */
 		for (uint32_t i = 0; i < OBSERVED_WITHOUT_PMU; i++)

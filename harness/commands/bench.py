@@ -1,4 +1,4 @@
-"""`halpmc bench`: what the VM engine, planning and scheduling cost (docs/performance.md)."""
+"""`halpmc bench`: what the VM engine, planning, scheduling and the views of results cost (docs/performance.md)."""
 
 from __future__ import annotations
 
@@ -41,6 +41,26 @@ def bench_op(
     from harness.runs.bench import bench_op
 
     _print_figures(bench_op(Cell.model_validate(CELL), rounds, say=say), as_json)
+
+
+@app.command("report")
+def bench_report(
+    as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
+) -> None:
+    """How long the report of 500 cells and 60 clauses takes to write, to open in Chromium, and to filter."""
+    from harness.report.bench import bench_report
+
+    _print_figures(bench_report(say=say), as_json)
+
+
+@app.command("history")
+def bench_history(
+    as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
+) -> None:
+    """How long the history of 100 such runs takes to answer."""
+    from harness.report.bench import bench_history
+
+    _print_figures(bench_history(say=say), as_json)
 
 
 @app.command("plan")

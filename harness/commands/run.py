@@ -257,7 +257,7 @@ def _lead(folder: Path, recorder: Recorder, plan: RunRecord, costs: Costs, setti
         recorder.close()
     record_comparison(folder, settings.baselines, strict=settings.strict)
     end_run(folder, summarize(folder).exit_code)
-    summary = write_reports(folder)
+    summary = write_reports(folder, history=True, say=say)
     print_summary(summary, folder, console)
     if not complete:
         say(f"interrupted; to go on: halpmc run --resume {folder}")

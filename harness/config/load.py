@@ -49,8 +49,10 @@ def load_guest(name: str, folder: Path | None = None) -> GuestDefinition:
     known = guest_names(folder)
     if name not in known:
         raise UsageError(f"there is no guest {name!r}", remedy=did_you_mean(name, known, plural="guests"))
-    path = (folder or guests_folder()) / f"{name}.yaml"
-    return load_guest_file(path if path.is_file() else stored_definition(name))
+    stored = stored_definition(name)  # what an image was made with counts before what is made next
+    return load_guest_file(
+        stored if folder is None and stored.is_file() else (folder or guests_folder()) / f"{name}.yaml"
+    )
 
 
 def load_guest_for(name: str, arch: Arch, folder: Path | None = None) -> GuestDefinition:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+# Part of this module's face.
+from harness.config.base import Generation as Generation  # noqa: PLC0414
+from harness.config.base import Model as Model  # noqa: PLC0414
+from harness.config.windows import WindowsSetup
 
 
 class Expect(StrEnum):
@@ -17,12 +22,6 @@ class Expect(StrEnum):
 
     CONFORM = "conform"
     KILLED = "killed"
-
-
-class Model(BaseModel):
-    """Base of every configured thing: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Arch(StrEnum):
@@ -38,13 +37,6 @@ class Accel(StrEnum):
     AUTO = "auto"
     KVM = "kvm"
     TCG = "tcg"
-
-
-class Generation(StrEnum):
-    """Generation of the contract: `exclusive` before Windows 10 1903 (build 18362), `shared` from then on."""
-
-    EXCLUSIVE = "exclusive"
-    SHARED = "shared"
 
 
 class WithoutPmu(StrEnum):
@@ -233,6 +225,7 @@ class GuestDefinition(Model):
     `disk_device` is `ahci`, `nvme`, or a device in QEMU's words. `group_size` is how many CPUs a processor group of
     Windows holds (bcdedit's groupsize); None leaves it to Windows. `vmgenid` tells a clone that it is one, so that its
     random numbers are its own (x86-64 alone has it).
+    `windows` is what an installation from a medium needs; only guests that can be made so have it.
     """
 
     name: str
@@ -262,6 +255,7 @@ class GuestDefinition(Model):
     power: GuestPower = GuestPower()
     crash: CrashFiles = CrashFiles()
     timeouts: GuestTimeouts = GuestTimeouts()
+    windows: WindowsSetup | None = None
 
     @model_validator(mode="after")
     def _has_what_its_architecture_has(self) -> GuestDefinition:

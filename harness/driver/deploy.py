@@ -12,6 +12,7 @@ from harness.driver.inspect import preflight
 from harness.driver.session import ClientSession
 from harness.driver.sign import signed_build
 from harness.errors import ClientError, DriverError, GuestError
+from harness.guest import win32
 from harness.guest.transport import Transport
 
 #: Two instances of one binary: the second one is the "second driver" of the contract.
@@ -20,6 +21,7 @@ LANE_SERVICE = "pmclane"
 SERVICE_DOES_NOT_EXIST = 1060  # Win32
 SYSTEM_HAL = r"C:\windows\system32\hal.dll"
 START_TIMEOUT_MS = 30_000
+SERVICE_EXISTS = 1073  # ERROR_SERVICE_EXISTS
 #: 1970 as a FILETIME: 100 ns since 1601.
 EPOCH_100NS = 116_444_736_000_000_000
 
@@ -95,7 +97,7 @@ def start_drivers(session: ClientSession, definition: GuestDefinition) -> None:
         except ClientError as error:
             raise DriverError(
                 f"the test driver does not start as service {service}: {error.message}",
-                remedy=START_REMEDIES.get(error.code, "see the guest's logs in the cell's folder"),
+                remedy=START_REMEDIES.get(error.code) or win32.remedy(error.code, SEE_LOGS),
             ) from error
 
 
@@ -111,10 +113,17 @@ def configure_hal(session: ClientSession, hal: HalSettings) -> None:
 
 
 def start_lane(session: ClientSession, definition: GuestDefinition, port: str) -> None:
-    """Start the client as a service that answers at a serial port, also when this session has ended."""
+    """Start the client as a service that answers at a serial port, also when this session has ended.
+
+    An image that was installed from a medium has the service already.
+    """
     command = f"{client_path(definition)} serve --port {port}"
     try:
-        session.call("service.create", protocol.Empty, name=LANE_SERVICE, path=command, type="program")
+        try:
+            session.call("service.create", protocol.Empty, name=LANE_SERVICE, path=command, type="program")
+        except ClientError as error:
+            if error.code != SERVICE_EXISTS:
+                raise
         start(session, LANE_SERVICE)
     except ClientError as error:
         raise GuestError(f"the client does not start at {port}: {error.message}") from error
@@ -136,12 +145,6 @@ def stop(session: ClientSession, service: str) -> None:
     session.call("service.stop", protocol.ServiceState, name=service, timeout_ms=START_TIMEOUT_MS)
 
 
-#: What users of test drivers meet, by Win32 error number.
-START_REMEDIES = {
-    2: "the driver's file is not where the service points",
-    577: "the driver's signature is refused: with Secure Boot off, bcdedit /set testsigning on, and reboot",
-    1058: "the service is disabled",
-    1072: "the service is marked for deletion: close every handle to it, or reboot the guest",
-    1073: "a service of this name exists already: use a fresh guest",
-    1275: "the driver is blocked by policy (HVCI or the blocklist)",
-}
+SEE_LOGS = "see the guest's logs in the cell's folder"
+#: Where a driver is the reason, and not what the number says by itself.
+START_REMEDIES = {2: "the driver's file is not where the service points"}

@@ -118,6 +118,14 @@ class Device:
         """What the driver's overflow handler was called with since it was loaded."""
         return self._session.call("overflows", protocol.Overflows, device=self._number)
 
+    def make_overflow(
+        self, index: int, loop: int = 10_000, *, cpu: int | None = None
+    ) -> protocol.CountResult:
+        """Make a general counter wrap once with its interrupt enabled; the handle holds it with an overflow handler."""
+        return self._session.call(
+            "interrupt", protocol.CountResult, device=self._number, index=index, loop=loop, cpu=cpu
+        )
+
     def raw(self, rows: Sequence[protocol.RawRow]) -> protocol.RawResult:
         """I/O control requests of any kind, for fuzzing."""
         return self._session.call(

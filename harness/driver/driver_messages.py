@@ -185,6 +185,15 @@ class CountArgs(Message):
     cpu: UInt32 | None = None
 
 
+class InterruptArgs(Message):
+    """Make one general counter wrap once in a loop of so many iterations, with its interrupt enabled."""
+
+    device: UInt32
+    index: UInt32
+    loop: UInt32
+    cpu: UInt32 | None = None
+
+
 class CounterCount(Message):
     """One counter in the words of the PMU probe; `fault` is the NTSTATUS of its first exception.
 

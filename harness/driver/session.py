@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from harness.driver import protocol
 from harness.errors import ClientError, ProtocolError
+from harness.guest import win32
 from harness.guest.transport import LineChannel
 
 R = TypeVar("R", bound=BaseModel)
@@ -57,7 +58,7 @@ class ClientSession:
         if answer.id != self._next_id:
             raise ProtocolError(f"{op}: the client answered request {answer.id} instead of {self._next_id}")
         if answer.error is not None:
-            raise ClientError(op, answer.error.kind, answer.error.code, answer.error.what)
+            raise _client_error(op, answer.error)
         try:
             return result.model_validate(answer.result)
         except ValidationError as error:
@@ -93,6 +94,18 @@ class ClientSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _client_error(op: str, error: protocol.ErrorInfo) -> ClientError:
+    windows = error.kind is protocol.ErrorKind.WIN32
+    return ClientError(
+        op,
+        error.kind,
+        error.code,
+        error.what,
+        name=win32.name(error.code) if windows else "",
+        remedy=win32.remedy(error.code) if windows else "",
+    )
 
 
 def _first(error: ValidationError) -> str:

@@ -33,6 +33,7 @@ PACKAGES = {
     "modprobe": "kmod",
     "newuidmap": "uidmap",
     "qemu-img": "qemu-utils",
+    "qemu-io": "qemu-utils",
     "qemu-system-aarch64": "qemu-system-arm",
     "qemu-system-x86_64": "qemu-system-x86",
     "setpriv": "util-linux",
@@ -42,6 +43,7 @@ PACKAGES = {
     "unshare": "util-linux",
     "x86_64-w64-mingw32-objcopy": "binutils-mingw-w64-x86-64",
     "x86_64-w64-mingw32-strip": "binutils-mingw-w64-x86-64",
+    "wimlib-imagex": "wimtools",
     "xz": "xz-utils",
 }
 # How a program is asked for its version, where that is not --version; None: it has no way to tell.

@@ -87,7 +87,7 @@ def _build(definition: GuestDefinition, recipe: Recipe, folder: Path, say: Say) 
         compile_helper(
             [recipe.folder / "src" / name for name in sources], staged / f"{helper}.exe", recipe.arch
         )
-    _make_key(folder / KEY, definition.name)
+    make_key(folder / KEY, definition.name)
     shutil.copyfile(folder / f"{KEY}.pub", staged / "authorized_keys")
     shutil.copytree(recipe.folder, staged / "recipe")
 
@@ -141,7 +141,8 @@ def compile_helper(sources: Sequence[Path], program: Path, arch: Arch) -> None:
     )
 
 
-def _make_key(path: Path, comment: str) -> None:
+def make_key(path: Path, comment: str) -> None:
+    """A new SSH key pair at `path` and `path`.pub. Raises BuildError, ToolMissing."""
     done = subprocess.run(
         [require_tool("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", f"halpmc {comment}", "-f", path],
         stdin=subprocess.DEVNULL,

@@ -14,6 +14,28 @@ from harness.errors import InfrastructureError
 FILE_NAME = "manifest.json"
 
 
+class InstalledWindows(Model):
+    """What a Windows image was installed from, and how that went.
+
+    `answer_sha256` is over the files of the answer medium, with the image's own password and key in them. The devices
+    are those that its drivers were installed for. `evaluation_ends` is when an evaluation stops to work at the
+    earliest, counted from the installation.
+    """
+
+    medium: str
+    medium_sha256: str
+    edition: str
+    build: int
+    disk_device: str
+    net_device: str
+    virtio_sha256: str | None = None
+    openssh_sha256: str | None = None
+    answer_sha256: str
+    reboots: int
+    phases_without_mark: tuple[str, ...] = ()
+    evaluation_ends: datetime | None = None
+
+
 class Source(Model):
     """The disk that an image was converted from."""
 
@@ -50,6 +72,7 @@ class Manifest(Model):
     disk_sha256: str
     disk_bytes: int
     disk_mtime_ns: int
+    windows: InstalledWindows | None = None
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -49,16 +49,12 @@ def recipe_of(definition: GuestDefinition) -> Recipe:
 def image_folder(definition: GuestDefinition) -> Path:
     """Where the image of this definition is, or would be.
 
-    An imported guest is in the store; one of our own recipe in the cache, under the recipe's hash; any other in the
-    cache under a hash that only its maker knows: the newest is taken.
+    One of our own recipe is in the cache, under the recipe's hash; an imported or installed guest in the store, by its
+    name: it cannot be built again from the checkout alone.
     """
-    if definition.recipe == IMPORTED:
-        return guest_store() / definition.name
-    home = cache_dir() / KIND
     if definition.recipe == EMBEDDED:
-        return home / f"{definition.name}-{recipe_of(definition).digest}"
-    made = [path for path in home.glob(f"{definition.name}-*") if name_of(path) == definition.name]
-    return max(made, key=lambda path: path.stat().st_mtime_ns, default=home / definition.name)
+        return cache_dir() / KIND / f"{definition.name}-{recipe_of(definition).digest}"
+    return guest_store() / definition.name
 
 
 def name_of(folder: Path) -> str:

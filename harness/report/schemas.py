@@ -14,6 +14,9 @@ from harness.driver.protocol import json_schema as protocol_json_schema
 from harness.errors import UsageError
 from harness.imaging.check import CheckReport
 from harness.probe.models import ProbeAnswer
+from harness.report.bundle import Manifest
+from harness.report.comparison import Comparison
+from harness.report.history import History
 from harness.report.summary import Summary
 from harness.runs.forecast import Forecast
 from harness.runs.record import RECORD
@@ -23,6 +26,15 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _SCHEMAS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "records": ("One line of a run's records.jsonl", partial(RECORD.json_schema, mode="serialization")),
     "summary": ("A run's summary.json", partial(Summary.model_json_schema, mode="serialization")),
+    "history": ("Answer of halpmc history --json", partial(History.model_json_schema, mode="serialization")),
+    "comparison": (
+        "Answer of halpmc compare --json",
+        partial(Comparison.model_json_schema, mode="serialization"),
+    ),
+    "bundle": (
+        "manifest.json in an archive of halpmc bundle",
+        partial(Manifest.model_json_schema, mode="serialization"),
+    ),
     "plan": ("Answer of halpmc plan --json", partial(Forecast.model_json_schema, mode="serialization")),
     "probe": ("Answer of halpmc probe --json", partial(ProbeAnswer.model_json_schema, mode="serialization")),
     "doctor": (

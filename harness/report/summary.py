@@ -12,10 +12,12 @@ from harness.config.models import Expect
 from harness.contract.outcomes import Outcome, Verdict
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, EXIT_VIOLATION
 from harness.probe.models import PmuVerdict, ProbeAnswer
+from harness.report.axes import axes_of
 from harness.report.changes import CellBaseline, cell_baseline
 from harness.report.kills import Kill, Seen, kills
 from harness.report.known import KnownIssueSummary, build_of, weigh
 from harness.report.loading import CellView, RunView, load_run
+from harness.report.nearest import Nearest, Place, nearest_good
 from harness.report.text import count, write_atomically
 from harness.report.traceability import TracedClause, trace
 from harness.runs.record import (
@@ -67,9 +69,10 @@ class CellSummary(_Model):
     or null, and `probe_answer` all that it said. `clauses` maps each recorded clause to the outcome that
     counts: of several tests the first of fail, error, pass, recorded, skipped. `clause_reasons` has the
     reasons of all tests that gave one. `missing` names the clauses that were planned and not recorded.
-    `incidents` count in the exit code; `retries` are the ones that another try followed. `known` maps each failed
-    clause that a known issue excuses to the id of the issue. `baseline` is null when the observations were not compared
-    with one.
+    `incidents` count in the exit code; `retries` are the ones that another try followed. `nearest` is, for a cell
+    that is broken, phantom or dead, the good cell that differs in the fewest axes; null when there is none. `known`
+    maps each failed clause that a known issue excuses to the id of the issue. `baseline` is null when the observations
+    were not compared with one.
     """
 
     id: str
@@ -90,6 +93,7 @@ class CellSummary(_Model):
     provenance: dict[str, str]
     config: dict[str, Any]
     baseline: CellBaseline | None
+    nearest: Nearest | None = None
     tags: tuple[str, ...] = ()
 
 
@@ -149,7 +153,7 @@ def summarize(folder: Path) -> Summary:
 
 def summarize_run(view: RunView) -> Summary:
     """The summary of a run that has been read."""
-    cells = tuple(_summarize_cell(cell) for cell in view.cells.values())
+    cells = _with_nearest(tuple(_summarize_cell(cell) for cell in view.cells.values()))
     known = weigh(
         view.run.known_issues,
         {cell.id: cell.clauses for cell in cells},
@@ -257,6 +261,23 @@ def _summarize_cell(cell: CellView) -> CellSummary:
         config=cell.plan.config,
         baseline=cell_baseline(cell),
         tags=cell.plan.tags,
+    )
+
+
+def _with_nearest(cells: tuple[CellSummary, ...]) -> tuple[CellSummary, ...]:
+    """The same cells, each that needs one with its nearest good cell."""
+    near = nearest_good(
+        Place(
+            cell.id,
+            axes_of(cell.config),
+            cell.verdict,
+            frozenset(clause for clause, outcome in cell.clauses.items() if outcome is Outcome.FAIL),
+            frozenset(clause for clause, outcome in cell.clauses.items() if outcome is Outcome.PASS),
+        )
+        for cell in cells
+    )
+    return tuple(
+        cell.model_copy(update={"nearest": near[cell.id]}) if cell.id in near else cell for cell in cells
     )
 
 

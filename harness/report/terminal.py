@@ -25,6 +25,8 @@ __all__ = ["LiveProgress", "print_probe", "print_summary"]
 
 LOG_WIDTH = 120
 """A log has no width of its own; this one fits where logs are read."""
+MAX_NEAR = 8
+"""Cells of which the nearest good one is told."""
 MAX_NAMED = 4
 """Cells that a finding names; the report has them all."""
 
@@ -61,9 +63,16 @@ def print_summary(summary: Summary, folder: Path, console: Console) -> None:
     found = findings(summary)
     for finding in found:
         console.print(_finding(finding), soft_wrap=True)
-    for cell in summary.skipped:
-        console.print(Text(f"SKIP  {one_line(cell.id)}: {one_line(cell.reason)}", "yellow"), soft_wrap=True)
-    if found or summary.skipped:
+    near = [cell for cell in summary.cells if cell.nearest]
+    for cell in near[:MAX_NEAR]:
+        console.print(_near(cell), soft_wrap=True)
+    if len(near) > MAX_NEAR:
+        console.print(
+            Text(f"{'':6}{len(near) - MAX_NEAR} more cells have a nearest good one: see the report", "dim")
+        )
+    for left in summary.skipped:
+        console.print(Text(f"SKIP  {one_line(left.id)}: {one_line(left.reason)}", "yellow"), soft_wrap=True)
+    if found or near or summary.skipped:
         console.print()
     if summary.selection:
         console.print(Text(f"chosen: {one_line(summary.selection)}"), soft_wrap=True)
@@ -186,6 +195,18 @@ def _row(cell: CellSummary, missing: bool) -> list[Text]:
 
 def _word(shown: words.Shown) -> Text:
     return Text(shown.text, words.COLOURS[shown.style])
+
+
+def _near(cell: CellSummary) -> Text:
+    """One line: a cell in which something is wrong, the nearest one where it is right, and what differs."""
+    assert cell.nearest is not None  # noqa: S101 - for the type checker
+    differs = ", ".join(f"{axis} {here} → {there}" for axis, (here, there) in cell.nearest.differs.items())
+    return Text.assemble(
+        (f"{'NEAR':6}", "bold cyan"),
+        one_line(
+            f"{cell.id} ({words.VERDICTS[cell.verdict].text}): works in {cell.nearest.cell}, where {differs}"
+        ),
+    )
 
 
 def _finding(finding: Finding) -> Text:

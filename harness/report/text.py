@@ -16,6 +16,8 @@ _UNSEEN = re.compile(
 
 def visible(text: str) -> str:
     r"""The text with all that cannot be seen or would act on a terminal as an escape such as \x1b."""
+    if text.isascii() and text.isprintable():
+        return text  # almost all of them, and a page has a million
     return _UNSEEN.sub(lambda match: _escape(match[0]), text.replace("\r\n", "\n"))
 
 

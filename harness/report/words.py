@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from harness.contract.outcomes import Outcome, Verdict
@@ -30,6 +29,13 @@ OUTCOMES: dict[Outcome, Shown] = {
     Outcome.SKIPPED: Shown("–", "skipped", "skipped", "Could not apply in this cell; the reason is given."),  # noqa: RUF001
 }
 MISSING = Shown("?", "not recorded", "missing", "Planned, and no record was made: the run is short of it.")
+
+LETTERS: dict[Outcome | None, str] = {
+    outcome: chr(ord("a") + number) for number, outcome in enumerate(OUTCOMES)
+} | {None: "?"}
+"""A letter for each outcome, for lines with one result per clause; None was planned and not recorded."""
+NOT_PLANNED = " "
+"""The letter of a clause that was not planned in a cell."""
 
 VERDICTS: dict[Verdict, Shown] = {
     Verdict.USABLE: Shown("✓", "usable", "good", "Granted, and counters count."),
@@ -115,18 +121,3 @@ def guest_label(cell: CellSummary) -> str:
 def is_wine(cell: CellSummary) -> bool:
     """Whether a Wine guest made the results of this cell."""
     return cell.provenance.get("guest_kind") == "wine"
-
-
-def flatten(config: Mapping[str, object], prefix: str = "") -> dict[str, str]:
-    """A configuration as dotted keys and short values: hal.generation = shared, pmu = on."""
-    flat: dict[str, str] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = (
-                {True: "on", False: "off", None: "none"}[value]
-                if value is None or isinstance(value, bool)
-                else str(value)
-            )
-    return flat

@@ -10,6 +10,7 @@ from functools import cached_property
 from harness.config.models import Cell, Generation, GuestDefinition, GuestKind
 from harness.contract.expected import CellFacts, generation_of
 from harness.contract.observations import Call
+from harness.contract.overflow import overflow_words
 from harness.driver import deploy, protocol
 from harness.driver.device import Device, to_call
 from harness.driver.session import ClientSession
@@ -20,7 +21,6 @@ from harness.vm.vm import Vm
 SERVICE_RUNNING = 4
 
 AT_EL0 = "the guest runs the test driver at EL0, which cannot enable it (PMINTENSET_EL1)"
-NOT_YET = "the test driver has no request yet that enables it"
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,7 @@ class Guest:
 
     def known(self, probe: ProbeAnswer) -> CellFacts:
         """What expectations are computed from."""
+        wine = self.definition.kind is GuestKind.WINE
         return CellFacts(
             kind=self.definition.kind,
             hal=self.definition.hal,
@@ -137,7 +138,7 @@ class Guest:
             os_build=self.facts.os_build,
             probe=probe,
             privileged=self.privileged,
-            no_interrupt=AT_EL0 if self.definition.kind is GuestKind.WINE else NOT_YET,
+            no_interrupt=f"{AT_EL0}; {overflow_words(probe)}" if wine else "",
         )
 
     @property

@@ -17,6 +17,7 @@ from harness.driver.device import Device
 from harness.driver.image import check_driver_file
 from harness.driver.session import ClientSession
 from harness.errors import ClientError, DriverError, GuestPanicked, UsageError
+from harness.guest import win32
 from harness.guest.transport import ExecResult, Transport
 from harness.probe.accelerator import choose_accelerator
 from harness.runs.cell import guest_cpu_string
@@ -24,19 +25,13 @@ from harness.runs.start import GuestStarter
 from harness.vm.vm import Vm
 
 EXEC_S = 60.0
-SERVICE_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
-
-#: What loading any driver may meet, by Win32 error number.
+UNKNOWN = "look the error's number up; the driver runs nowhere now"
+#: Where a driver is the reason, and not what the number says by itself.
 REMEDIES = {
     **START_REMEDIES,
-    31: "DriverEntry failed, or a routine that the driver imports is not there",
-    126: "a module that the driver imports from is not there",
-    127: "a routine that the driver imports is not there",
-    183: "DriverEntry found a name taken: a device or link of that name exists",
-    193: "the file is no driver for this system: check its architecture and that it is whole",
-    1052: "the driver cannot be stopped: set DriverObject->DriverUnload",
     1460: "DriverEntry or the unload routine does not return, or (in Wine) DriverUnload is not set",
 }
+SERVICE_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 
 @dataclass(frozen=True)
@@ -121,7 +116,7 @@ class OwnGuest:
         except ClientError as error:
             raise DriverError(
                 f"the guest does not {verb} the driver as service {name}: {error.message}",
-                remedy=REMEDIES.get(error.code, "look the error's number up; the driver runs nowhere now"),
+                remedy=REMEDIES.get(error.code) or win32.remedy(error.code, UNKNOWN),
             ) from error
 
 

@@ -59,8 +59,9 @@ class Machine(Model):
     `lane_device` is a second serial port, for a program in the guest that talks with the harness over it.
     `disk_device` may also be `ahci` or `nvme`, which Windows Setup has drivers for. What the firmware writes goes where
     the disk's writes go: away with the machine, or into its file of variables. `boot="medium-once"` boots the first of
-    `media` when the machine starts, and the disk after every reset. A `tpm` starts empty. With
-    `icount` time follows the instructions executed (TCG with one CPU).
+    `media` when the machine starts, and the disk after every reset. A `tpm` starts empty. `reaches_out` gives the guest
+    the host's network, which no guest of a test has. With `icount` time follows the instructions executed (TCG with one
+    CPU).
     """
 
     arch: Arch
@@ -75,6 +76,7 @@ class Machine(Model):
     disk_device: str = "virtio-blk-pci"
     disk_snapshot: bool = True
     net_device: str | None = "virtio-net-pci"
+    reaches_out: bool = False
     ssh_guest_port: int = Field(default=22, ge=1, le=65535)
     devices: tuple[str, ...] = ()
     panic_device: str | None = "pvpanic-pci"
@@ -265,7 +267,8 @@ def _network(machine: Machine, control: Control) -> list[str]:
     if machine.net_device is None:
         return []
     forward = f"tcp:127.0.0.1:{control.ssh_port}-:{machine.ssh_guest_port}"
-    netdev = f"user,id=net0,restrict=on,hostfwd={forward}"  # restrict: the guest reaches nobody
+    # restrict=on: the guest reaches nobody.
+    netdev = f"user,id=net0,restrict={'off' if machine.reaches_out else 'on'},hostfwd={forward}"
     # romfile=: no network boot, whose option ROM costs boot time.
     return ["-netdev", netdev, "-device", f"{machine.net_device},netdev=net0,romfile="]
 

@@ -17,10 +17,11 @@ INBOX_BUS: dict[Arch, Bus] = {Arch.X86_64: "sata", Arch.AARCH64: "usb"}
 class CdRom(Model):
     """An ISO image in a drive of its own: `sata`, on the AHCI controller of a q35, or `usb`, for machines without one.
 
-    Windows Setup has inbox drivers for both; it has none for virtio.
+    Windows Setup has inbox drivers for both; it has none for virtio. As `qcow2` it may be a thin file over an image.
     """
 
     path: Path
+    format: Literal["raw", "qcow2"] = "raw"
     bus: Bus = "sata"
 
 
@@ -35,9 +36,10 @@ def drives(media: Sequence[CdRom], literal_paths: Sequence[str], boot_from: int)
     for number, (medium, path) in enumerate(zip(media, literal_paths, strict=True)):
         sata = medium.bus == "sata"
         device = f"ide-cd,bus=ide.{number + 1}" if sata else f"usb-storage,bus={CONTROLLER}.0"
+        file = f"format={medium.format},file={path}"
         index = f",bootindex={boot_from}" if number == 0 else ""
         arguments += [
-            *("-drive", f"if=none,id={drive_id(number)},media=cdrom,readonly=on,format=raw,file={path}"),
+            *("-drive", f"if=none,id={drive_id(number)},media=cdrom,readonly=on,{file}"),
             *("-device", f"{device},id={device_id(number)},drive={drive_id(number)}{index}"),
         ]
     return arguments

@@ -7,7 +7,7 @@ import pytest
 from harness.config.models import Generation
 from harness.contract.expectations import judge_overflow
 from harness.contract.expected import CellFacts, Expected, expect_overflow
-from harness.contract.judgement import skipped
+from harness.contract.judgement import failed, skipped
 from harness.driver.device import Device
 from tests.contract.conftest import Observe, Settle
 
@@ -31,6 +31,11 @@ def test_the_handler_runs_for_the_counter_that_overflows(
     expectation = expect_overflow(facts)
     if expectation.expected is Expected.SKIPPED:
         settle(skipped(expectation.because))
+    if granted.succeeded:
+        made = pmc.make_overflow(INDEX)
+        observe("the overflow", made.model_dump(mode="json"))
+        if made.status != 0 or [counter.state for counter in made.counters] != ["counting"]:
+            settle(failed("OVF-1", f"counter {INDEX} was granted and did not overflow: {made.counters}"))
     seen = pmc.overflows()
     observe("calls of the handler", seen.model_dump(mode="json"))
     settle(judge_overflow(granted, INDEX, seen.owners, expectation))

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from harness.driver.build import DriverBuild
-from tests.driver.emulator.cpu import ACCESS_VIOLATION, GLOBAL_CTRL, Cpu, IntelCpu
+from tests.driver.emulator.cpu import (
+    ACCESS_VIOLATION,
+    GLOBAL_CTRL,
+    GLOBAL_STATUS,
+    SELECT0,
+    Cpu,
+    IntelCpu,
+)
 from tests.driver.emulator.device import Driver, File
 from tests.driver.emulator.errors import Bugcheck
 from tests.driver.emulator.hal import INVALID_PARAMETER, NOT_SUPPORTED, Hal
@@ -31,6 +38,7 @@ WORKER, FREE_DISPATCH, FREE_ANY, FREE_POOL = (
     NUMBERS[f"PMCTEST_FREE_{name}"] for name in ("WORKER", "DISPATCH", "ANY", "POOL")
 )
 OVERFLOW = 3  # ResourceTypeOverflow
+INTERRUPT = 1 << 20  # in IA32_PERFEVTSELx
 
 
 @contextmanager
@@ -206,6 +214,94 @@ def test_more_owners_than_there_are_places(x86_64_build: DriverBuild) -> None:
         calls, lost, rows = overflows(file)
         assert (calls, lost, len(rows)) == (places + 2, 2, places)
         file.close()
+
+
+# An overflow with its interrupt
+
+
+class Interrupting(IntelCpu):
+    """Acts as a HAL on each overflow whose interrupt is enabled: notes it, and clears the status."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.seen: list[tuple[int, int]] = []
+
+    def retire(self, instructions: int) -> None:
+        super().retire(instructions)
+        for counter in range(self.general):
+            if self.msrs[GLOBAL_STATUS] >> counter & 1 and self.msrs[SELECT0 + counter] & INTERRUPT:
+                self.seen.append((counter, self.msrs[GLOBAL_CTRL]))
+                self.msrs[GLOBAL_STATUS] &= ~(1 << counter)
+
+
+def hold_with_handler(file: File, *counters: int, handler: bool = True, affinity: bool = False) -> None:
+    items = [(0, 0, counter, 0) for counter in counters] + ([(OVERFLOW, 0, 0, 0)] if handler else [])
+    tail = b"".join(number.to_bytes(4, "little") for item in items for number in item)
+    cpus = b"\x01" + bytes(15) if affinity else b""
+    fields = {"flags": 2 | affinity, "group_count": int(affinity), "affinity_items": int(affinity)}
+    given = bytes(wire().allocate(resource_count=len(items), resource_items=len(items), cpu=ANY, **fields))
+    assert file.control(CODES["ALLOCATE"], given + cpus + tail, 24).status == 0
+
+
+def interrupt(file: File, index: int, loop: int = LOOP, cpu: int = ANY) -> Any:
+    given, size = (
+        bytes(wire().interrupt(loop=loop, cpu=cpu, index=index)),
+        ctypes.sizeof(wire().count_result),
+    )
+    answer = file.control(CODES["INTERRUPT"], given, size)
+    assert answer.status == 0, hex(answer.status)
+    return wire().count_result.from_buffer_copy(answer.data)
+
+
+@pytest.mark.parametrize("index", [0, 3])
+def test_a_counter_overflows_once_with_its_interrupt(index: int, x86_64_build: DriverBuild) -> None:
+    """Counters of others go on counting meanwhile: their bits of the shared register stay."""
+    cpu = Interrupting()
+    with loaded(x86_64_build, cpu=cpu) as driver:
+        cpu.msrs[GLOBAL_CTRL] = 0b0110 | 1 << 32
+        file = driver.open()
+        hold_with_handler(file, 0, 3)
+        result = interrupt(file, index, cpu=2)
+        assert (result.status, result.cpu, result.report.counters) == (0, 2, 1)
+        assert result.report.counter[0].state == NUMBERS["PMU_COUNTING"]
+        assert cpu.seen == [(index, 0b0110 | 1 << 32 | 1 << index)]
+        file.close()
+
+
+@pytest.mark.parametrize(
+    ("counters", "options", "index"),
+    [
+        ((0,), {"handler": False}, 0),
+        ((0,), {"affinity": True}, 0),
+        ((1,), {}, 0),
+        ((0,), {}, 64),
+    ],
+    ids=["no handler", "some CPUs", "another counter", "no counter"],
+)
+def test_no_counter_is_touched_that_is_not_held_with_a_handler(
+    counters: tuple[int, ...], options: dict[str, bool], index: int, x86_64_build: DriverBuild
+) -> None:
+    with loaded(x86_64_build, cpu=IntelCpu()) as driver:
+        file = driver.open()
+        hold_with_handler(file, *counters, **options)
+        driver.cpu.written.clear()
+        assert interrupt(file, index).status == INVALID_DEVICE_STATE
+        assert driver.cpu.written == []
+        file.close()
+
+
+def test_without_a_pmu_nothing_overflows_and_faults_are_answers(x86_64_build: DriverBuild) -> None:
+    for cpu, entries in ((Cpu(), 0), (IntelCpu(faulting={SELECT0}), 1)):
+        with loaded(x86_64_build, cpu=cpu) as driver:
+            file = driver.open()
+            hold_with_handler(file, 0)
+            report = interrupt(file, 0).report
+            assert report.counters == entries
+            if entries:
+                assert (report.counter[0].state, report.fault) == (NUMBERS["PMU_FAULTED"], ACCESS_VIOLATION)
+            for wrong in (wire().interrupt(loop=0), wire().interrupt(loop=1, reserved=1)):
+                assert file.control(CODES["INTERRUPT"], bytes(wrong), 8192).status == INVALID_PARAMETER
+            file.close()
 
 
 # Faults on purpose

@@ -48,7 +48,12 @@ def compile_handlers(sources: Path, folder: Path) -> Path:
     library = folder / "handlers.so"
     shutil.copyfile(SHIM / "nt.h", sources / "include" / "nt.h")  # in the place of the real one
     files = [sources / "driver" / f"{name}.c" for name in HANDLERS]
-    files += [sources / "pmu" / "pmu_core.c", sources / "pmu" / "pmu_x86.c", SHIM / "host_kernel.c"]
+    files += [
+        sources / "pmu" / "pmu_core.c",
+        sources / "pmu" / "pmu_interrupt.c",
+        sources / "pmu" / "pmu_x86.c",
+        SHIM / "host_kernel.c",
+    ]
     includes = [f"-I{sources / name}" for name in ("include", "pmu", "driver")]
     flags = [
         "-std=gnu11",

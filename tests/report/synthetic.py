@@ -49,6 +49,10 @@ class RunBuilder:
         name: str = "synthetic",
         clauses: Mapping[str, tuple[str, ...]] | None = None,
         excluded: Iterable[tuple[str, str]] = (),
+        begin: datetime = START,
+        provenance: Mapping[str, str] | None = None,
+        host: Mapping[str, str] | None = None,
+        cell_s: Mapping[str, float] | None = None,
         promised: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         """`promised` makes it a run whose defects are to be noticed: by these clauses, by cell."""
@@ -56,7 +60,9 @@ class RunBuilder:
         self.folder = folder
         self.cells = {cell.id: cell for cell in cells}
         self.clauses = dict(clauses or {cell.id: suite_for(cell) for cell in cells})
-        self.clock = START
+        self.clock = begin
+        self._provenance = dict(provenance or {})
+        self._cell_s = dict(cell_s or {})
         self._recorder = Recorder(folder)
         self.write(
             RunRecord(
@@ -75,7 +81,7 @@ class RunBuilder:
                     for cell in cells
                 ),
                 excluded=tuple(ExcludedCell(id=cell_id, reason=reason) for cell_id, reason in excluded),
-                host=HOST,
+                host={**HOST, **(host or {})},
                 versions={"halpmc": "0.1.0", "qemu": "7.2.22"},
             )
         )
@@ -111,6 +117,7 @@ class RunBuilder:
                     "accelerator": "tcg (KVM: the probe did not answer within 5.0 s)",
                     "guest_kind": kind,
                     **(guest if title else {}),
+                    **(self._provenance if title else {}),
                 },
             )
         )
@@ -174,7 +181,7 @@ class RunBuilder:
                 reason=reason or f"it was {verdict}",
                 realised=not not_realised if realised is None else realised,
                 not_realised=not_realised,
-                duration_s=11.2,
+                duration_s=self._cell_s.get(cell_id, 11.2),
             )
         )
 
@@ -265,8 +272,26 @@ def probe_answer(cell: Cell, verdict: PmuVerdict) -> ProbeAnswer:
     )
 
 
-def demo(folder: Path, defects: Mapping[str, Mapping[str, Outcome]] | None = None) -> Path:
-    """The demo matrix as it comes out without KVM; `defects` maps the beginnings of ids to outcomes."""
+def series(runs: Path, number: int, defects: Mapping[int, Mapping[str, Mapping[str, Outcome]]]) -> list[Path]:
+    """So many runs of the demo, a day apart; `defects` are those of some of them."""
+    return [
+        demo(runs / f"{n:03d}-demo", defects.get(n), begin=START + timedelta(days=n)) for n in range(number)
+    ]
+
+
+def demo(
+    folder: Path,
+    defects: Mapping[str, Mapping[str, Outcome]] | None = None,
+    *,
+    begin: datetime = START,
+    provenance: Mapping[str, str] | None = None,
+    host: Mapping[str, str] | None = None,
+    cell_s: Mapping[str, float] | None = None,
+) -> Path:
+    """The demo matrix as it comes out without KVM; `defects` maps the beginnings of ids to outcomes.
+
+    `provenance` and `host` are told beside or instead of the usual; `cell_s` is how long cells took.
+    """
     cells = [
         guest_cell(
             f"embedded-{cpu.lower().replace(',', '')}-pmu_{'on' if pmu else 'off'}-{generation}-{without}",
@@ -285,6 +310,10 @@ def demo(folder: Path, defects: Mapping[str, Mapping[str, Outcome]] | None = Non
         [*probes, *cells],
         name="demo",
         excluded=[("embedded-kvm64-pmu_on", "needs SSE4.2 and POPCNT, which this model does not have")],
+        begin=begin,
+        provenance=provenance,
+        host=host,
+        cell_s=cell_s,
     )
     run.cell(
         "aarch64-probe-pmu_on",

@@ -195,7 +195,7 @@ def test_every_clause_is_traced_to_its_tests_and_result(tmp_path: Path) -> None:
     assert (traced["PRES-1"].result, test.outcomes) == (Outcome.PASS, {Outcome.PASS: 2})
     assert test.test.endswith("::test_pres_1")
     page = (folder / "report.html").read_text()
-    section = page[page.index('id="traceability"') : page.index('id="details"')]
+    section = page[page.index('id="traceability"') : page.index('id="provenance"')]
     assert all(f'<th scope="row">{name}</th>' in section for name in CLAUSES)
 
 

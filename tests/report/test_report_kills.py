@@ -157,7 +157,7 @@ def test_the_page_and_junit(tmp_path: Path) -> None:
     write_reports(tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert "1 defect, each noticed" in page
-    assert page.count("promised") >= 1
+    assert '"promised":[' in page.replace(" ", "")
     assert "Says of a stale handle that it was freed." in page
     suites = ElementTree.parse(tmp_path / "junit.xml").getroot()
     assert (suites.get("failures"), suites.get("errors")) == ("0", "0")

@@ -204,7 +204,7 @@ def test_one_cause_is_one_finding(tmp_path: Path) -> None:
 
 def test_writing_again_gives_the_same(tmp_path: Path) -> None:
     folder = demo(tmp_path, {"embedded-max": {"FREE-2": Outcome.FAIL}})
-    names = ("summary.json", "junit.xml", "report.html")
+    names = ("summary.json", "junit.xml", "report.md", "results.csv", "report.html")
     write_reports(folder)
     first = {name: (folder / name).read_bytes() for name in names}
     write_reports(folder)

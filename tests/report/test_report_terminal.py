@@ -148,6 +148,17 @@ def test_a_probe_answer_in_words() -> None:
     assert "absent: No PMU is advertised." in text_of(console)
 
 
+def test_the_nearest_good_cell_is_told(tmp_path: Path) -> None:
+    folder = demo(tmp_path, {"embedded-max-pmu_on-shared-grant": {"FREE-2": Outcome.FAIL}})
+    console = log()
+    print_summary(summarize(folder), folder, console)
+    text = text_of(console)
+    assert (
+        "NEAR  embedded-max-pmu_on-shared-grant (broken): works in embedded-max-pmu_on-exclusive-grant, "
+        "where hal.generation shared → exclusive\n"
+    ) in text
+
+
 def test_a_question_that_stopped_a_guest_is_a_finding(tmp_path: Path) -> None:
     """Also where no page says what must happen: nothing is violated, and somebody has to look."""
     console = log()

@@ -58,7 +58,7 @@ def run_matrix(tmp_path: Path) -> Callable[..., tuple[int, Summary, str]]:
             timeout=600,
             check=False,
         )
-        folders = sorted((tmp_path / "runs").iterdir()) if (tmp_path / "runs").exists() else []
+        folders = sorted((tmp_path / "runs").glob("*/")) if (tmp_path / "runs").exists() else []
         assert folders, done.stdout + done.stderr
         return done.returncode, summarize(folders[-1]), done.stdout + done.stderr
 

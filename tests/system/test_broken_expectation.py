@@ -47,7 +47,7 @@ def test_a_broken_expectation_is_red_and_explained(
         timeout=300,
         check=False,
     )
-    (folder,) = (tmp_path / "runs").iterdir()
+    (folder,) = (tmp_path / "runs").glob("*/")
     (seen,) = (record for record in read_records(folder) if isinstance(record, ClauseRecord))
     assert (done.returncode, seen.clause, seen.outcome) == (1, "ALLOC-1", "fail"), done.stdout
     assert seen.reason.startswith("expected refused as unavailable, got STATUS_SUCCESS (0x00000000) [")

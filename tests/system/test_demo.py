@@ -37,7 +37,7 @@ def test_the_demo_gives_the_right_verdict_in_every_cell(tmp_path: Path) -> None:
         check=False,
     )
     print(done.stdout, done.stderr)
-    (folder,) = tmp_path.iterdir()
+    (folder,) = tmp_path.glob("*/")
     summary = summarize(folder)
     cells = {cell.id: cell for cell in load_matrix(DEMO).cells}
     assert done.returncode == 0

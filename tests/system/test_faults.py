@@ -81,7 +81,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
         timeout=600,
         check=False,
     )
-    (folder,) = (home / "runs").iterdir()
+    (folder,) = (home / "runs").glob("*/")
     records = {
         record.test.rpartition("::")[2]: record
         for record in read_records(folder)

@@ -101,16 +101,16 @@ def test_the_cells_that_failed_run_again_in_a_run_of_their_own(
     huge = "  - {id: huge, guest: none, arch: x86_64, accel: tcg, memory_mib: 1048576}\n"
     code, _, output = run_matrix(write_matrix(CELLS + huge), "--cells", "id=huge or id=two")
     assert code == 3, output
-    (folder,) = (tmp_path / "runs").iterdir()
+    (folder,) = (tmp_path / "runs").glob("*/")
     again = tmp_path / "again"
     done = halpmc("run", "--rerun-failed", folder, "--runs-dir", again)
     assert done.returncode == 3, done.stdout + done.stderr
-    (second,) = again.iterdir()
+    (second,) = again.glob("*/")
     assert list(verdicts(summarize(second))) == ["huge"]
     assert summarize(second).selection == f"1 cells that failed in {folder.name}"
     code, _, output = run_matrix(write_matrix(CELLS), "--cell", "one")
     assert code == 0, output
-    good = max((tmp_path / "runs").iterdir())
+    good = max((tmp_path / "runs").glob("*/"))
     done = halpmc("run", "--rerun-failed", good)
     assert (done.returncode, "failed" in done.stderr) == (2, True)
 
@@ -137,6 +137,6 @@ def test_some_clauses_of_a_cell_are_a_partial_plan_and_nothing_else_is_recorded(
     (folder / "a.txt").write_text("new")
     done = halpmc(*command)
     assert done.returncode == 0, done.stdout + done.stderr
-    (run,) = (tmp_path / "since").iterdir()
+    (run,) = (tmp_path / "since").glob("*/")
     assert verdicts(summarize(run)) == {"two": Verdict.ABSENT}
     assert "1 of 3 cells (--since HEAD)" in done.stdout

@@ -54,7 +54,7 @@ class Harness:
     @property
     def folder(self) -> Path:
         """The run's folder."""
-        (folder,) = (self.home / "runs").iterdir()
+        (folder,) = (self.home / "runs").glob("*/")
         return folder
 
     def wait_until(self, name: str, reached: Callable[[], bool]) -> None:

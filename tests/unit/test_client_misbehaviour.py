@@ -21,6 +21,7 @@ from harness.errors import (
     ContractViolation,
     DeadlineExceeded,
     DriverError,
+    GuestError,
     HalpmcError,
     NeverReturned,
     ProtocolError,
@@ -163,7 +164,8 @@ def test_nothing_at_all(way: Any, tmp_path: Path) -> None:
         ("service.start", 577, "bcdedit /set testsigning on"),
         ("service.start", 1058, "the service is disabled"),
         ("service.start", 1275, "blocked by policy"),
-        ("service.start", 31, "see the guest's logs in the cell's folder"),
+        ("service.start", 31, "DriverEntry failed, or a routine that the driver imports is not there"),
+        ("service.start", 4711, "see the guest's logs in the cell's folder"),
     ],
 )
 def test_a_driver_that_does_not_start(way: Any, op: str, code: int, words: str, tmp_path: Path) -> None:
@@ -179,6 +181,33 @@ def test_a_driver_that_does_not_start(way: Any, op: str, code: int, words: str, 
     assert f"failed with win32 error {code} " in error.message
     assert words in error.remedy
     assert error.branch == "guest"
+
+
+def lane_client(create: int, asked: list[str]) -> Client:
+    """A client whose service.create is refused with that error."""
+
+    def client(request: dict[str, Any]) -> bytes:
+        asked.append(request["op"])
+        if request["op"] == "service.create":
+            return refusal(request, create, "CreateService")
+        return result(request, {"state": 4})
+
+    return client
+
+
+def test_an_image_that_has_the_lanes_service_already(tmp_path: Path) -> None:
+    """As an installed Windows has: the service is started as it is."""
+    asked: list[str] = []
+    with over_lane(lane_client(1073, asked), tmp_path) as session:
+        deploy.start_lane(session, load_guest("embedded"), "COM2")
+    assert asked == ["service.create", "service.start"]
+
+
+def test_any_other_error_of_the_lanes_service_is_told(tmp_path: Path) -> None:
+    asked: list[str] = []
+    with over_lane(lane_client(1072, asked), tmp_path) as session, pytest.raises(GuestError, match="1072"):
+        deploy.start_lane(session, load_guest("embedded"), "COM2")
+    assert asked == ["service.create"]
 
 
 def test_a_call_that_never_returns_is_a_violation_and_its_handle_is_left_alone(tmp_path: Path) -> None:

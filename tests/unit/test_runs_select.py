@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from harness.config.matrix import Matrix
 from harness.config.models import Arch, Cell
 from harness.config.requirements import CpuVendor, Requirements
-from harness.contract.clauses import CLAUSES, SUITE, suite_for
+from harness.contract.clauses import CLAUSES, PROBE_SUITE, SUITE, suite_for
 from harness.contract.outcomes import Verdict
 from harness.errors import ConfigError, UsageError
 from harness.paths import project_root
@@ -164,16 +164,16 @@ def test_changed_files_decide_cells_and_clauses(checkout: Checkout) -> None:
     checkout.write("docs/new.md", "text")
     assert checkout.selection() == {}, "a file that concerns nothing"
     checkout.write("guest_driver/probe/arm64/start.S", "changed")
-    assert checkout.selection() == {"probe": ("PROBE-1",)}
+    assert checkout.selection() == {"probe": PROBE_SUITE}
     checkout.write(
         "tests/contract/test_free.py", (checkout.folder / "tests/contract/test_free.py").read_text() + "\n"
     )
     found = checkout.selection()
-    assert found.pop("probe") == ("PROBE-1",)
+    assert found.pop("probe") == PROBE_SUITE
     assert set(found) == set(EVERY) - {"probe"}
     assert set(found.values()) == {FREE}
     checkout.write("images/embedded/build.sh", "changed")
-    assert set(checkout.selection().values()) == {SUITE, ("PROBE-1",)}
+    assert set(checkout.selection().values()) == {SUITE, PROBE_SUITE}
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_what_no_rule_narrows_concerns_everything(
     change: Callable[[Checkout], None], checkout: Checkout
 ) -> None:
     change(checkout)
-    assert checkout.selection() == {cell: SUITE if cell != "probe" else ("PROBE-1",) for cell in EVERY}
+    assert checkout.selection() == {cell: SUITE if cell != "probe" else PROBE_SUITE for cell in EVERY}
 
 
 def test_a_selection_by_changes_is_a_partial_plan(checkout: Checkout) -> None:
@@ -385,4 +385,4 @@ def test_requirements_go_with_the_plan_and_the_job(matrix: Matrix) -> None:
 
 
 def test_suites_of_probe_only_cells() -> None:
-    assert suite_for(Cell(id="p", guest=None)) == ("PROBE-1",)
+    assert suite_for(Cell(id="p", guest=None)) == PROBE_SUITE

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from harness.config.models import Accel, Arch
 from harness.vm.firmware import Uefi
-from harness.vm.machine import DirectBoot, Machine, argv, literal, qmp_control, run_script
+from harness.vm.machine import Control, DirectBoot, Machine, argv, literal, qmp_control, run_script
 from harness.vm.media import CdRom
 
 
@@ -215,3 +215,15 @@ def test_the_script_says_how_to_log_in(tmp_path: Path) -> None:
     (line,) = [line for line in script.splitlines() if line.startswith("echo 'log in")]
     assert "ssh -i '/keys/a b' -p \"$port\" tester@127.0.0.1" in line
     assert "'/keys/a b'" in shlex.quote("/keys/a b")
+
+
+def test_a_medium_may_be_a_thin_file_over_an_image(tmp_path: Path) -> None:
+    line = " ".join(argv(machine(media=(CdRom(path=tmp_path / "thin.qcow2", format="qcow2"),)), Control(())))
+    assert f"media=cdrom,readonly=on,format=qcow2,file={tmp_path / 'thin.qcow2'}" in line
+
+
+@pytest.mark.parametrize(("reaches_out", "restrict"), [(False, "on"), (True, "off")])
+def test_a_guest_reaches_nobody_unless_that_is_asked_for(reaches_out: bool, restrict: str) -> None:
+    assert f"user,id=net0,restrict={restrict}," in " ".join(
+        argv(machine(reaches_out=reaches_out), Control(()))
+    )

@@ -1,0 +1,210 @@
+"""Two runs side by side: each kind of change is found, named once, and told so that one could send it round."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from datetime import timedelta
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from harness.contract.outcomes import Outcome, Verdict
+from harness.errors import UsageError
+from harness.report import compare_text
+from harness.report.compare import compare_folders
+from harness.report.comparison import Comparison
+from harness.report.schemas import json_schema
+from harness.report.speed import greater, slower
+from tests.report.synthetic import START, RunBuilder, demo, guest_cell
+from tests.unit.test_cli import halpmc
+
+CELLS = tuple(f"embedded-max-pmu_on-{g}-{w}" for g in ("exclusive", "shared") for w in ("grant", "refuse"))
+FREE_2 = {"embedded-max-pmu_on": {"FREE-2": Outcome.FAIL}}
+LATER = START + timedelta(days=1)
+
+
+def test_two_like_runs_differ_in_nothing(tmp_path: Path) -> None:
+    found = compare_folders(demo(tmp_path / "a"), demo(tmp_path / "b", begin=LATER))
+    assert compare_text.parts_of(found) == []
+    assert found.gate == 0
+    assert compare_text.opening(found) == (
+        "Nothing is newly violated. Both runs stand on the same: guest, driver, QEMU, kernel."
+    )
+
+
+def test_a_new_failure_is_one_line_with_its_cells_and_closes_the_gate(tmp_path: Path) -> None:
+    found = compare_folders(demo(tmp_path / "a"), demo(tmp_path / "b", FREE_2, begin=LATER))
+    [change] = found.new_failures
+    assert (change.clause, set(change.cells), change.new) == ("FREE-2", set(CELLS), "fail")
+    assert found.gate == 1
+    text = compare_text.plain(found)
+    assert "Newly violated: FREE-2 in 4 cells." in text
+    assert "Freeing a handle twice is an invalid parameter." in text
+    back = compare_folders(tmp_path / "b", tmp_path / "a")
+    assert [change.clause for change in back.fixed] == ["FREE-2"]
+    assert back.gate == 0
+    again = compare_folders(tmp_path / "b", demo(tmp_path / "c", FREE_2, begin=LATER + timedelta(days=1)))
+    assert [change.clause for change in again.still_failing] == ["FREE-2"]
+    assert (again.new_failures, again.gate) == ((), 0)
+
+
+def test_what_is_not_judged_any_more_is_no_pass(tmp_path: Path) -> None:
+    """A gate that only counts failures would open for a run in which nothing could be judged."""
+    errors = {"embedded-max-pmu_on": {"FREE-2": Outcome.ERROR}}
+    found = compare_folders(demo(tmp_path / "a", FREE_2), demo(tmp_path / "b", errors, begin=LATER))
+    assert found.fixed == ()
+    assert [(change.clause, change.old, change.new) for change in found.lost] == [("FREE-2", "fail", "error")]
+    assert found.gate == 3
+    back = compare_folders(tmp_path / "b", demo(tmp_path / "c", begin=LATER))
+    assert [change.clause for change in back.regained] == ["FREE-2"]
+
+
+def test_a_run_that_was_killed_does_not_open_the_gate(tmp_path: Path) -> None:
+    demo(tmp_path / "a")
+    demo(tmp_path / "b", begin=LATER)
+    records = tmp_path / "b" / "records.jsonl"
+    records.write_text("\n".join(records.read_text().splitlines()[:-1]) + "\n")
+    found = compare_folders(tmp_path / "a", tmp_path / "b")
+    assert found.gate == 3
+    assert "did not end" in compare_text.opening(found)
+
+
+def test_new_and_removed_cells_are_named_and_a_new_one_may_fail(tmp_path: Path) -> None:
+    for name, cells, bad in (("a", ("one", "two"), ""), ("b", ("two", "three"), "three")):
+        run = RunBuilder(
+            tmp_path / name, [guest_cell(c) for c in cells], clauses=dict.fromkeys(cells, ("FREE-1",))
+        )
+        for cell in cells:
+            run.cell(cell, Verdict.PHANTOM, outcomes={"FREE-1": Outcome.FAIL} if cell == bad else {})
+        run.finish()
+    found = compare_folders(tmp_path / "a", tmp_path / "b")
+    assert (found.new_cells, found.removed_cells) == (("three",), ("one",))
+    [change] = found.new_failures
+    assert (change.cells, change.old) == (("three",), "not planned")
+
+
+def test_differences_of_provenance_are_named_with_their_cells(tmp_path: Path) -> None:
+    old = demo(tmp_path / "a")
+    new = demo(
+        tmp_path / "b", begin=LATER, provenance={"driver_sha256": "9f" * 32}, host={"kernel": "6.12.0"}
+    )
+    found = compare_folders(old, new)
+    named = {one.key: (one.old, one.new, one.cells) for one in found.provenance}
+    assert named == {
+        "host_kernel": ("6.1.0-1-amd64", "6.12.0", ()),
+        "driver_sha256": ("2e" * 32, "9f" * 32, ()),
+    }
+    text = compare_text.plain(found)
+    assert "test driver: 2e2e2e2e2e2e → 9f9f9f9f9f9f" in text
+    assert "What differs between the runs: host kernel and test driver." in text
+
+
+def test_another_configuration_under_the_same_name_is_told_by_its_axes(tmp_path: Path) -> None:
+    for name, settings in (("a", {}), ("b", {"smp": 4})):
+        run = RunBuilder(tmp_path / name, [guest_cell("one", **settings)], clauses={"one": ("FREE-1",)})
+        run.cell("one", Verdict.PHANTOM)
+        run.finish()
+    [difference] = compare_folders(tmp_path / "a", tmp_path / "b").provenance
+    assert (difference.title, difference.old, difference.new) == ("smp", "2", "4")
+
+
+def seen(folder: Path, **call: object) -> Path:
+    run = RunBuilder(folder, [guest_cell("one")], clauses={"one": ("ALLOC-8",)})
+    run.clause("one", "ALLOC-8", Outcome.RECORDED, observations=(("answers", {"empty mask": call}),))
+    run.end("one", Verdict.PHANTOM)
+    return run.finish()
+
+
+def test_a_record_changed_when_it_says_something_else(tmp_path: Path) -> None:
+    old = seen(tmp_path / "a", status=0xC000000D, handle=0, cpu=0)
+    new = seen(tmp_path / "b", status=0xC00000BB, handle=0, cpu=0)
+    [change] = compare_folders(old, new).records
+    assert (change.clause, change.cells) == ("ALLOC-8", ("one",))
+    assert "empty mask" in change.what
+    assert "STATUS_INVALID_PARAMETER" in change.old
+    assert "STATUS_NOT_SUPPORTED" in change.new
+
+
+def test_where_a_call_ran_and_the_value_of_a_handle_are_no_change(tmp_path: Path) -> None:
+    old = seen(tmp_path / "a", status=0, handle=328, cpu=0)
+    assert compare_folders(old, seen(tmp_path / "b", status=0, handle=2859080, cpu=1)).records == ()
+    [change] = compare_folders(old, seen(tmp_path / "c", status=0, handle=0, cpu=0)).records
+    assert (change.old, change.new) == ("not NULL", "NULL")
+
+
+def runs_with(folder: Path, before: list[float], after: list[float]) -> Comparison:
+    """So many runs before a new driver came, and so many behind it; the last of each are compared."""
+    folders = []
+    for number, duration in enumerate([*before, *after]):
+        cell_s = {"embedded-max-pmu_on-shared-grant": duration}
+        new = {"driver_sha256": "9f" * 32} if number >= len(before) else None
+        begin = START + timedelta(days=number)
+        folders.append(demo(folder / f"{number:02d}", begin=begin, cell_s=cell_s, provenance=new))
+    return compare_folders(folders[len(before) - 1], folders[-1])
+
+
+def test_slower_takes_several_runs_on_each_side(tmp_path: Path) -> None:
+    chance = random.Random(5)  # noqa: S311 - made-up durations
+    usual = [10 + chance.random() for _ in range(7)]
+    found = runs_with(tmp_path / "many", usual, [13 + chance.random() for _ in range(7)])
+    [speed] = found.slower
+    assert (speed.cell, speed.old_runs, speed.new_runs) == ("embedded-max-pmu_on-shared-grant", 7, 7)
+    assert 1.2 < speed.ratio < 1.4
+    assert found.faster == ()
+    assert "embedded-max-pmu_on-shared-grant: 10." in compare_text.plain(found)
+    one = runs_with(tmp_path / "one", usual, [60.0])
+    assert (one.slower, one.timing.judged) == ((), 0), "one sample, however slow, proves nothing"
+    assert "Durations are not judged" in compare_text.plain(one)
+
+
+def test_chance_alone_is_seldom_called_slower() -> None:
+    """Of 300 cells whose durations only scatter, none, in almost every run: a list of false alarms is not read."""
+    chance = random.Random(11)  # noqa: S311 - made-up durations
+    alarms = 0
+    for _ in range(20):
+        old = {f"c{n}": [chance.gauss(10, 2) for _ in range(8)] for n in range(300)}
+        new = {f"c{n}": [chance.gauss(10, 2) for _ in range(8)] for n in range(300)}
+        alarms += bool(slower(old, new))
+    assert alarms <= 3
+
+
+def test_the_probability_is_that_of_all_orders() -> None:
+    """Against counting every order of the samples."""
+    for old, new in (([1, 2, 5], [3, 4, 6]), ([1, 2], [3, 4, 5]), ([9, 8, 7, 1], [2, 3])):
+        wins = sum(b > a for a in old for b in new)
+        values = sorted([*old, *new])
+        splits = list(itertools.combinations(values, len(new)))
+        as_many = sum(
+            sum(b > a for a in values if a not in chosen for b in chosen) >= wins for chosen in splits
+        )
+        assert greater(old, new) == pytest.approx(as_many / len(splits))
+    assert greater([1, 1, 1], [1, 1, 1]) == 1.0, "ties are no evidence"
+
+
+def test_markdown_shows_text_as_text(tmp_path: Path) -> None:
+    text = "<img src=x> [a](javascript:alert(1)) *b* | `c`"
+    for name, outcome in (("a", Outcome.PASS), ("b", Outcome.FAIL)):
+        run = RunBuilder(tmp_path / name, [guest_cell("one")], clauses={"one": ("FREE-1",)})
+        run.clause("one", "FREE-1", outcome, text if outcome is Outcome.FAIL else "")
+        run.end("one", Verdict.BROKEN if outcome is Outcome.FAIL else Verdict.PHANTOM)
+        run.finish()
+    markdown = compare_text.markdown(compare_folders(tmp_path / "a", tmp_path / "b"))
+    assert "\\<img src=x\\> \\[a\\](javascript:alert(1)) \\*b\\* \\| \\`c\\`" in markdown
+    assert markdown.startswith("# synthetic: the run of 14 March 2025")
+
+
+def test_the_command(tmp_path: Path) -> None:
+    old, new = demo(tmp_path / "a"), demo(tmp_path / "b", FREE_2, begin=LATER)
+    done = halpmc("compare", str(old), str(new))
+    assert (done.returncode, "Newly violated" in done.stdout) == (0, True)
+    done = halpmc("compare", str(old), str(new), "--gate", "--json")
+    assert done.returncode == 1
+    jsonschema.validate(json.loads(done.stdout), json_schema("comparison"))
+    done = halpmc("compare", str(old), str(new), "--gate", "--markdown")
+    assert (done.returncode, done.stdout.startswith("# ")) == (1, True)
+    assert halpmc("compare", str(old), str(tmp_path)).returncode == 2
+    with pytest.raises(UsageError):
+        compare_folders(old, tmp_path)
