@@ -98,7 +98,7 @@ def pytest_configure(config: pytest.Config) -> None:
         else:
             matrix = open_matrix(Path(str(matrix_path)))
             selection = selected(config, matrix, Path(runs_dir or "runs"))
-        search_plan_of(config, "")
+        search_plan_of(config)
         check_baselines(baselines_folder(config))
         strict_baseline(config)
     except UsageError as error:
@@ -330,7 +330,7 @@ def fresh_guest(
 @pytest.fixture
 def search_plan(cell: Cell, pytestconfig: pytest.Config) -> SearchPlan:
     """How many random sequences of calls this cell gets, and their seed."""
-    return search_plan_of(pytestconfig, cell.id)
+    return search_plan_of(pytestconfig, cell)
 
 
 def _test_name(item: pytest.Item) -> str:

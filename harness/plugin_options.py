@@ -15,13 +15,14 @@ from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.config.matrix import Matrix
+    from harness.config.models import Cell
     from harness.runs.plan import SearchPlan
     from harness.runs.select import Selection
 
 OPTIONS = {
     "matrix": ("PATH", "matrix file whose cells the tests run in"),
     "runs_dir": ("PATH", "folder in which a run makes its own folder (default: runs)"),
-    "sequences": ("N", "random sequences of calls in each cell (default: 100)"),
+    "sequences": ("N", "random sequences of calls in each cell (default: 100; 10 with a part of the suite)"),
     "seed": ("N", "what they are drawn from (default: a number of the cell's own, the same in each run)"),
     "baselines": (
         "PATH",
@@ -91,11 +92,14 @@ def setting(config: pytest.Config, name: str) -> tuple[str | None, str]:
     return None, "default"
 
 
-def search_plan_of(config: pytest.Config, cell_id: str) -> SearchPlan:
+def search_plan_of(config: pytest.Config, cell: Cell | None = None) -> SearchPlan:
     """How many random sequences of calls a cell gets, and their seed. Raises UsageError."""
+    from harness.config.models import SuitePart
     from harness.runs.plan import SearchPlan
 
-    return SearchPlan.of(cell_id, setting(config, "sequences")[0], setting(config, "seed")[0])
+    whole = cell is None or set(cell.suite) == set(SuitePart)
+    chosen = setting(config, "sequences")[0], setting(config, "seed")[0]
+    return SearchPlan.of(cell.id if cell else "", *chosen, whole=whole)
 
 
 def strict_baseline(config: pytest.Config) -> bool:

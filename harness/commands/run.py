@@ -87,7 +87,10 @@ def run(
     ] = None,
     runs_dir: RunsDir = Path("runs"),
     sequences: Annotated[
-        int | None, typer.Option(min=1, help="random sequences of calls in each cell (default: 100)")
+        int | None,
+        typer.Option(
+            min=1, help="random sequences of calls in each cell (default: 100; 10 with a part of the suite)"
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="what they are drawn from (default: the same in each run)")

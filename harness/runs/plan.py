@@ -20,7 +20,8 @@ from harness.runs.costs import Costs
 from harness.runs.executor import CellJob, longest_first
 from harness.runs.record import ExcludedCell, PlannedCell, PlannedIssue, RunRecord, SkippedCell
 
-DEFAULT_SEQUENCES = 100
+#: Random sequences in a cell that runs the whole suite, and in one that runs a part of it to be quick.
+SEQUENCES, FEW_SEQUENCES = 100, 10
 
 
 def plan_run(
@@ -109,13 +110,17 @@ class SearchPlan:
     seed: int
 
     @classmethod
-    def of(cls, cell_id: str, sequences: str | None, seed_text: str | None) -> SearchPlan:
-        """The plan for a cell from what the user set; by default 100, and a seed of the cell's own, the same each time.
+    def of(
+        cls, cell_id: str, sequences: str | None, seed_text: str | None, *, whole: bool = True
+    ) -> SearchPlan:
+        """The plan for a cell from what the user set; by default a seed of the cell's own, the same each time.
 
-        Raises UsageError for what is no number.
+        `whole`: the cell runs the whole suite, and gets more of them unless the user says how many. Raises UsageError
+        for what is no number.
         """
+        default = SEQUENCES if whole else FEW_SEQUENCES
         seed_value = zlib.crc32(cell_id.encode()) if seed_text is None else _whole("seed", seed_text, 0)
-        return cls(DEFAULT_SEQUENCES if sequences is None else _whole("sequences", sequences, 1), seed_value)
+        return cls(default if sequences is None else _whole("sequences", sequences, 1), seed_value)
 
 
 def _whole(name: str, text: str, least: int) -> int:

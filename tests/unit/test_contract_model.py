@@ -284,3 +284,5 @@ def test_a_plan_has_a_seed_of_the_cell_unless_one_is_given() -> None:
         != SearchPlan.of("two", None, None)
     )
     assert SearchPlan.of("one", "1000", "5") == SearchPlan(1000, 5)
+    assert SearchPlan.of("one", None, "5", whole=False) == SearchPlan(10, 5)
+    assert SearchPlan.of("one", "7", "5", whole=False) == SearchPlan(7, 5)
