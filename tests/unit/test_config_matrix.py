@@ -95,7 +95,7 @@ def test_demo_matrix() -> None:
         hal=HalSettings(generation=Generation.SHARED, without_pmu=WithoutPmu.REFUSE),
     )
     whole = {cell.id for cell in matrix.cells if cell.guest and cell.suite == tuple(SuitePart)}
-    assert whole == {"embedded-whole-suite", "arm64-pmu_on-shared"}
+    assert whole == {"embedded-whole-suite"}
     assert by_id["embedded-whole-suite"].max_cpus == 3
 
 
@@ -117,6 +117,7 @@ def test_aarch64_matrix() -> None:
         "embedded-arm64-pmu_off-shared-refuse",
         "embedded-arm64-pmu_on-exclusive-grant",
         "embedded-arm64-pmu_on-shared-grant",
+        "embedded-arm64-whole-suite",
     ]
     assert {(cell.arch, cell.machine) for cell in matrix.cells} == {(Arch.AARCH64, "virt")}
     assert len(matrix.excluded) == 2
