@@ -25,6 +25,7 @@ def driver_guest(
     starter = GuestStarter(
         cell, definition, accel=Accel.TCG, cpu_string=guest_cpu_string(cell, definition, Accel.TCG)
     )
+    folder.mkdir(exist_ok=True)
     starter.prepare(folder)
     with starter.start(folder) as guest:
         yield guest

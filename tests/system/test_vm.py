@@ -244,6 +244,7 @@ HARNESS = """
     from harness.vm.vm import Vm
 
     if "orderly" in sys.argv:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits SIG_IGN
         def leave(number, frame):
             raise SystemExit(128 + number)
         signal.signal(signal.SIGTERM, leave)
@@ -272,12 +273,13 @@ def test_qemu_ends_with_the_harness(
         assert harness.stdout.readline() == "starting\n"
         qemu = psutil.Process(int(harness.stdout.readline()))
         harness.send_signal(number)
-        harness.wait(10)
         try:
+            harness.wait(10)
             wait_for("end of QEMU", 5, lambda _: None if runs(qemu) else True)
         finally:
+            harness.kill()  # a failed test must neither wait for it nor leave QEMU behind
             if runs(qemu):
-                qemu.kill()  # a failed test must not leave it behind
+                qemu.kill()
     assert not list(overlays.iterdir())
 
 

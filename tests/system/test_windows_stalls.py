@@ -152,11 +152,13 @@ def test_another_release_and_another_hash_are_refused(build: Build, tmp_path: Pa
 def test_an_interrupt_leaves_nothing(build: Build, tmp_path: Path) -> None:
     medium = make_medium(tmp_path, marks("winpe") + HALT)
     script = f"""
+        import signal
         from pathlib import Path
         from harness.config.models import Accel
         from harness.imaging.windows_build import build_windows
         from harness.imaging.windows_request import WindowsRequest
         from tests.standin.definitions import standin
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits SIG_IGN
         definition = standin(limits=dict.fromkeys({list(BEGUN)}, 600.0))
         build_windows(definition, WindowsRequest(iso=Path({str(medium)!r})), Path({str(build.logs)!r}),
                       accel=Accel.TCG, say=lambda text: print(text, flush=True))
