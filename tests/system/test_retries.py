@@ -142,7 +142,7 @@ def test_the_record_of_a_cell_tells_every_try(
     starter(matrix).prepare(tmp_path)
     spoil(only_template(cache))
     monkeypatch.setattr(cells, "GuestStarter", AtOnce)
-    monkeypatch.setattr(cells, "EVIDENCE_S", 1.0)
+    monkeypatch.setattr(starts, "EVIDENCE_S", 1.0)
     monkeypatch.setattr(starts, "LANE_S", 0.1)
     run = tmp_path / "run"
     run.mkdir()
