@@ -73,7 +73,8 @@ def test_from_a_disk_to_a_cell(
     if form == "vhdx":
         code, summary, output = run_matrix(
             write_matrix(
-                f"defaults: {{start: cold, accel: tcg, cpu: Nehalem, suite: [basic]}}\naxes: {{guest: [{name}], pmu: [false]}}\n"
+                "defaults: {start: cold, accel: tcg, cpu: Nehalem, suite: [basic]}\n"
+                f"axes: {{guest: [{name}], pmu: [false]}}\n"
             )
         )
         assert code == 0, output
