@@ -33,7 +33,7 @@ CELL = Cell(
 )
 ARM, CORE, COUNT = "pmu/pmu_arm64.c", "pmu/pmu_core.c", "driver/count.c"
 RUN = "/* The control register (type or filter), the value"
-MEASURE = "	result->status = (ULONG)measure("
+MEASURE = "\tresult->status = (ULONG)(index != NULL"
 CHANGES = {
     "never enabled": [(ARM, "recipe->start_count = 2;", "recipe->start_count = 1;")],
     "left running, and one software event too many": [
