@@ -71,7 +71,7 @@ def no_executable(image: pefile.PE) -> None:
     ("change", "check", "status", "said"),
     [
         (header("AddressOfEntryPoint", 0), "entry", Status.FAIL, "no entry point"),
-        (header("AddressOfEntryPoint", 0x6000), "entry", Status.FAIL, "no executable section"),
+        (header("AddressOfEntryPoint", 0xF0_0000), "entry", Status.FAIL, "no executable section"),
         (no_executable, "entry", Status.FAIL, "linking failed"),
         (flag_sections(0x8000_0000), "sections", Status.FAIL, ".text"),
         (header("SectionAlignment", 0x200), "section alignment", Status.FAIL, "0x200"),
