@@ -46,6 +46,10 @@ SHAPES: dict[str, tuple[tuple[tuple[str, Sequence[int]], ...], int]] = {
     "COUNT_ALL": ((("I", LOOP), ("I", CPU)), 8 + 2 * 2352),
     "HOLDINGS": ((), 8),
     "OVERFLOWS": ((), 400),
+    "INTERRUPT": (
+        (("I", LOOP), ("I", CPU), ("I", (0, 1, 3, 31, 32, U32[-1])), ("I", (0, 0, 0, 1, U32[-1]))),
+        2352,
+    ),
     "GUARD": ((("I", (0, 1, 2, 0xFFFFFFFF)), ("I", U32)), 8),
 }
 AFFINITY = struct.Struct("<QHHHH")

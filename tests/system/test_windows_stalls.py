@@ -48,6 +48,7 @@ class Build:
         self.logs = folder / "logs"
         self.store = store
         self.said: list[str] = []
+        self.others = set(psutil.Process().children(recursive=True))  # guests that other tests share
 
     def run(self, medium: Path, definition: GuestDefinition) -> None:
         build_windows(
@@ -61,9 +62,9 @@ class Build:
         return caught.value
 
     def left_nothing(self) -> None:
-        """No process, and nothing in the store."""
-        children = psutil.Process().children(recursive=True)
-        assert not [child for child in children if "qemu" in child.name() or "swtpm" in child.name()]
+        """No process of this build, and nothing in the store."""
+        left = set(psutil.Process().children(recursive=True)) - self.others
+        assert not [child for child in left if "qemu" in child.name() or "swtpm" in child.name()]
         kept = [path for path in self.store.glob("*") if not path.name.endswith(".lock")]
         assert kept == []
 
