@@ -42,7 +42,7 @@ def main(path: str, seed: str, calls: str, destructive: str) -> None:
     generator = random.Random(int(seed, 16))  # noqa: S311 - a seed must give the same requests again
     seen: Counter[int] = Counter()
     while seen.total() < int(calls):
-        make = shaped_row if generator.random() < 0.85 else raw_row
+        make = shaped_row if generator.random() < 0.97 else raw_row
         row = make(generator.choice, codes, 0)
         for _ in range(row.repeat):
             data = bytes.fromhex(row.input) + generator.randbytes(row.random)

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(host_arch() is not Arch.X86_64, reason="x86 code
 
 CALLS = 100_000
 CANCELLED, NOT_SUPPORTED = 0xC0000120, 0xC00000BB
-FEW_CALLS = 20_000
+FEW_CALLS = 40_000
 SEED = os.environ.get("HALPMC_FUZZ_SEED", "0x48414c504d43")
 HANDLERS = (
     *("dispatch", "holdings", "allocate", "free", "calls", "cpu", "cycles", "race", "count", "info"),

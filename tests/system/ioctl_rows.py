@@ -18,7 +18,7 @@ T = TypeVar("T")
 Pick = Callable[[Sequence[T]], T]
 
 U32 = (0, 1, 2, 7, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
-ITEMS = (0, 0, 0, 0, 1, 2, 65536, 65537, 0x10000000, 0xFFFFFFFF)
+ITEMS = (0, 0, 0, 1, 1, 2, 65536, 65537, 0x10000000, 0xFFFFFFFF)
 CPU = (0, 1, 2, 64, 0xFFFFFFFF, 0xFFFFFFFF)
 # Valid values stay small here: what is tested is how requests are taken, not how long the work lasts.
 LOOP = (0, 1, 10, 100_001, 0xFFFFFFFF)
@@ -65,7 +65,7 @@ def control_codes(header: Path) -> dict[str, int]:
 
 def _code(pick: Pick[int], code: int) -> int:
     """Mostly the code itself; else another method, access, number or device type."""
-    bit = pick((None, None, None, None, None, None, 0, 1, 2, 5, 14, 15, 16, 24))  # type: ignore[arg-type]
+    bit = pick((*[None] * 10, 0, 1, 2, 5, 14, 15, 16, 24))  # type: ignore[arg-type]
     return code if bit is None else (code ^ 1 << bit) | 1 << 31
 
 
@@ -85,13 +85,16 @@ def _lists(pick: Pick[int], affinities: int, resources: int) -> bytes:
 
 def shaped_row(pick: Pick[int], codes: dict[str, int], seed: int) -> RawRow:
     """A request of one of the driver's shapes, with a wrong length, value or code here and there."""
-    name = sorted(SHAPES)[pick(range(len(SHAPES)))]
+    names = (*sorted(SHAPES), "ALLOCATE", "ALLOCATE")  # it has by far the most to get wrong
+    name = names[pick(range(len(names)))]
     fields, answer = SHAPES[name]
     values = [pick(choices) for _, choices in fields]
     data = struct.pack("<" + "".join(kind for kind, _ in fields), *values)
     if name == "ALLOCATE":
         data += _lists(pick, values[3], values[4])
-    cut = pick((0, 0, 0, 0, 0, 0, 1, 4, len(data)))
+    # What is cut off: a byte, a field, an entry of a list, all lists, everything.
+    fixed = struct.calcsize("<" + "".join(kind for kind, _ in fields))
+    cut = pick((0, 0, 0, 0, 0, 0, 1, 4, min(16, len(data)), len(data) - fixed, len(data)))
     return RawRow(
         code=_code(pick, codes[name]),
         input=data[: len(data) - cut].hex(),
