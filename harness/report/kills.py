@@ -17,8 +17,8 @@ class Kill(BaseModel):
 
     `promised` are the clauses of which one has to notice. `killed_by` are those that did, in the order of the suite:
     by a violation, or, those in `changed`, by recording something else than the cell that is the same but sound.
-    `survived` when no promised clause is among them; `judged` when all promised clauses could be judged, which
-    for those that record needs the sound cell in the same run.
+    `survived` when no promised clause is among them; `judged` when all promised clauses that apply could be judged, at
+    least one, which for those that record needs the sound cell in the same run.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,7 +81,8 @@ def _kill(cell: Seen, sound: Seen | None) -> Kill:
         killed_by=killed_by,
         changed=changed,
         survived=not set(killed_by) & set(cell.promised),
-        judged=all(cell.outcomes.get(clause) not in unjudged for clause in cell.promised),
+        judged=all(cell.outcomes.get(clause) not in unjudged for clause in cell.promised)
+        and any(cell.outcomes.get(clause) is not Outcome.SKIPPED for clause in cell.promised),
     )
 
 

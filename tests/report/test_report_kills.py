@@ -87,6 +87,12 @@ def test_nobody_can_say_is_no_survivor_and_not_green(judged: bool, tmp_path: Pat
     assert summary.exit_code == 3
 
 
+def test_a_promise_that_was_skipped_is_no_survivor(tmp_path: Path) -> None:
+    """Such as a race on a host that is too busy for calls to meet."""
+    summary = run_of(tmp_path, {"FREE-2": (Outcome.SKIPPED, "calls did not meet")})
+    assert (summary.defects[0].survived, summary.defects[0].judged, summary.exit_code) == (True, False, 3)
+
+
 def test_what_could_not_be_judged_beside_the_promise_does_not_matter(tmp_path: Path) -> None:
     summary = run_of(
         tmp_path, {"FREE-2": (Outcome.FAIL, "seen"), "ALLOC-2": (Outcome.ERROR, "the guest hangs")}

@@ -193,6 +193,7 @@ def test_a_machine_that_ended_boots_again(code: bytes, tmp_path: Path, overlays:
     described = machine(tmp_path, code, panic_device="pvpanic")
     with Vm(described, tmp_path, overlay_dir=overlays) as vm:
         first = failure(vm)
+        vm.qmp.wait_event("STOP", timeout_s=20)  # it follows the event that tells of the end
         before = vm.qmp.events
         vm.reboot()
         if code == RESET:

@@ -13,8 +13,23 @@ from hypothesis import strategies as st
 
 from harness.contract.observations import Call, RaceEvent
 from harness.contract.outcomes import Outcome
-from harness.contract.race import ROUNDS, first_shown, judge_cycles, judge_race, rounds_needed
+from harness.contract.race import (
+    MEETINGS,
+    MOST_RACES,
+    ROUNDS,
+    THREADS,
+    Meetings,
+    first_shown,
+    judge_cycles,
+    judge_race,
+    judge_races,
+    meetings,
+    needed,
+)
+from harness.driver.device import Device
+from harness.driver.protocol import RaceResult
 from harness.errors import DriverError
+from harness.runs.races import race_until_calls_met
 
 OK, BUSY = 0, 0xC000009A
 Log = list[list[int]]
@@ -212,9 +227,9 @@ def test_cycles() -> None:
         judge_cycles(3, 4, None)
 
 
-def test_rounds_needed_and_the_first_round_that_shows() -> None:
-    assert (rounds_needed(0.5), rounds_needed(1.0), rounds_needed(0.038)) == (7, 1, 119)
-    assert rounds_needed(0.0092) <= ROUNDS < rounds_needed(0.0091)
+def test_needed_and_the_first_round_that_shows() -> None:
+    assert (needed(0.5), needed(1.0), needed(0.038)) == (7, 1, 119)
+    assert needed(0.0451) <= MEETINGS < needed(0.045)
     sound = [(0, 0, 0, 0, 0), (1, 0, 0, 1, 0), (2, 0, 0, 3, 0), (3, 0, 0, 4, 0)]
     assert first_shown(sound, 2) is None
     twice = [(0, 0, 3, 0, 0), (1, 1, 3, 0, 0), (2, 0, 3, 1, 0), (3, 1, 3, 1, 0)]
@@ -223,3 +238,81 @@ def test_rounds_needed_and_the_first_round_that_shows() -> None:
     lost = [(0, 0, 5, 0, 0), (1, 0, 5, 2, 0xC000009A), (2, 1, 5, 0, 0), (3, 1, 5, 2, 0xC000009A)]
     assert first_shown(lost, 2) == 5
     assert first_shown(lost, 3) is None
+
+
+def one_after_the_other(_: int) -> int:
+    """Each thread does all of its round before the next one begins."""
+    return 0
+
+
+def at_once(seed: int = 1) -> Pick:
+    return picker(seed)
+
+
+def test_meetings_are_rounds_in_which_calls_were_under_way_at_once() -> None:
+    assert meetings(simulate(4, 20, one_after_the_other)) == Meetings(0, 0)
+    met = meetings(simulate(4, 200, at_once()))
+    assert 190 <= met.requests <= 200 and 100 <= met.frees <= 200
+    events = [(0, RaceEvent.ALLOCATING), (0, RaceEvent.ALLOCATED), (0, RaceEvent.FREEING),
+              (1, RaceEvent.ALLOCATING), (0, RaceEvent.FREED), (1, RaceEvent.REFUSED)]  # fmt: skip
+    log = [
+        [n, thread, 0, event, BUSY * (event is RaceEvent.REFUSED)] for n, (thread, event) in enumerate(events)
+    ]
+    assert meetings(log) == Meetings(requests=0, frees=1)
+    first_round = meetings(simulate(4, 200, at_once()), until=0)
+    assert first_round.requests <= 1 and first_round.frees <= 1
+
+
+def test_a_race_in_which_nobody_met_is_no_verdict() -> None:
+    alone = simulate(THREADS, ROUNDS, one_after_the_other)
+    judgement = judge_races([alone, alone], THREADS, ROUNDS, cpus=2)
+    assert judgement.outcome is Outcome.SKIPPED
+    assert "in 0 of 1000 rounds requests met" in judgement.reason and "too busy" in judgement.reason
+    assert "has one CPU" in judge_races([alone], THREADS, ROUNDS, cpus=1).reason
+    judgement = judge_races([alone, simulate(THREADS, ROUNDS, at_once())], THREADS, ROUNDS, cpus=2)
+    assert judgement.outcome is Outcome.PASS and "never two at once" in judgement.reason
+
+
+def test_a_violation_counts_however_few_met() -> None:
+    alone = simulate(THREADS, ROUNDS, one_after_the_other)
+    wrong = change(simulate(THREADS, ROUNDS, one_after_the_other), RaceEvent.FREED, 0xC000000D)
+    assert judge_races([alone, wrong, alone], THREADS, ROUNDS, cpus=1).outcome is Outcome.FAIL
+
+
+class Racing:
+    """A device whose races have these logs, one after the other; the last one again and again."""
+
+    def __init__(self, *logs: Log) -> None:
+        self._logs = list(logs)
+
+    def race(self, threads: int, rounds: int) -> RaceResult:
+        assert (threads, rounds) == (THREADS, ROUNDS)
+        log = self._logs.pop(0) if len(self._logs) > 1 else self._logs[0]
+        return RaceResult.model_construct(
+            successes=0, refusals=0, frees=0, other=0, log=tuple(map(tuple, log))
+        )
+
+
+@pytest.mark.parametrize(
+    ("logs", "cpus", "races"),
+    [
+        pytest.param([simulate(THREADS, ROUNDS, at_once())], 2, 1, id="they-meet"),
+        pytest.param([simulate(THREADS, ROUNDS, one_after_the_other)], 2, MOST_RACES, id="they-never-meet"),
+        pytest.param([simulate(THREADS, ROUNDS, one_after_the_other)], 1, 1, id="they-cannot-meet"),
+        pytest.param(
+            [simulate(THREADS, ROUNDS, one_after_the_other), simulate(THREADS, ROUNDS, at_once())],
+            2,
+            2,
+            id="they-meet-later",
+        ),
+        pytest.param(
+            [change(simulate(THREADS, ROUNDS, one_after_the_other), RaceEvent.FREED, 0xC000000D)],
+            2,
+            1,
+            id="a-violation",
+        ),
+    ],
+)
+def test_races_are_run_until_calls_met(logs: list[Log], cpus: int, races: int) -> None:
+    device: Device = Racing(*logs)  # type: ignore[assignment]
+    assert len(race_until_calls_met(device, cpus=cpus)) == races
