@@ -187,6 +187,36 @@ def test_stale_free() -> None:
     check(e.judge_stale_free(0x10, GRANTED, GRANTED, REFUSED), FAIL, "a stale handle")
     check(e.judge_stale_free(0x10, GRANTED, INVALID, GRANTED), FAIL, "two owners")
     check(e.judge_stale_free(GRANTED.handle, GRANTED, GRANTED, GRANTED), FAIL, "given out again")
+    check(e.judge_stale_free(GRANTED.handle, GRANTED, INVALID, REFUSED), PASS)  # it tells the two owners apart
+
+
+@dataclass(frozen=True)
+class Owner:
+    handle: int
+    bits: int
+    calls: int = 1
+
+
+@pytest.mark.parametrize(
+    ("granted", "owners", "outcome", "words"),
+    [
+        (GRANTED, [Owner(0x1010, 0b100, 3)], PASS, ["ran 3 times for counter 2"]),
+        (GRANTED, [Owner(0x1010, 0b100), Owner(0x1010, 0b100)], PASS, ["ran 2 times"]),
+        (REFUSED, [], SKIP, ["is not granted: STATUS_INSUFFICIENT_RESOURCES"]),
+        (GRANTED, [], FAIL, ["counter 2 overflowed, and the handler did not run"]),
+        (GRANTED, [Owner(0x2020, 0b100)], FAIL, ["expected the owning handle 0x1010, got 0x2020"]),
+        (GRANTED, [Owner(0x1010, 0b100), Owner(0, 0b100)], FAIL, ["owning handle 0x1010, got 0x0"]),
+        (GRANTED, [Owner(0x1010, 0b010)], FAIL, ["expected the bits 0x4 of counter 2, got 0x2"]),
+        (GRANTED, [Owner(0x1010, 0b110)], FAIL, ["got 0x6"]),
+        (GRANTED, [Owner(0x1010, 0b100), Owner(0x1010, 0)], FAIL, ["got 0x0, 0x4"]),
+    ],
+)
+def test_overflow(granted: Call, owners: list[Owner], outcome: Outcome, words: list[str]) -> None:
+    counting = Expectation(Expected.COUNTING, "the PMU probe counted")
+    judgement = e.judge_overflow(granted, 2, owners, counting)
+    check(judgement, outcome, *words)
+    if outcome is FAIL:
+        assert judgement.because[-1] == "it can overflow here: the PMU probe counted"
 
 
 def test_irql() -> None:
