@@ -93,6 +93,7 @@ def test_a_signature_of_another_key_is_seen(
     signed.write_bytes(data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :])
     after = inspect_driver(signed).signature
     assert after is not None and after.hash_matches and not after.signature_valid
+    assert statuses(signed)["signature"] is Status.FAIL
     assert certificate.subject.rfc4514_string() == after.signer
 
 

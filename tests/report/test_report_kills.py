@@ -87,6 +87,20 @@ def test_nobody_can_say_is_no_survivor_and_not_green(judged: bool, tmp_path: Pat
     assert summary.exit_code == 3
 
 
+def test_a_survivor_outweighs_what_nobody_can_say(tmp_path: Path) -> None:
+    names = ("double-free-accepted", "free-keeps")
+    cells = [guest_cell(name, hal=HalSettings(defect=name)) for name in names]
+    run = RunBuilder(
+        tmp_path, cells, clauses=dict.fromkeys(names, ("FREE-2",)), promised=dict.fromkeys(names, ("FREE-2",))
+    )
+    for name, outcome in zip(names, (Outcome.ERROR, Outcome.PASS), strict=True):
+        run.clause(name, "FREE-2", outcome)
+        run.end(name, Verdict.PHANTOM)
+    summary = summarize(run.finish())
+    assert [kill.verdict for kill in summary.defects] == ["not judged", "survived"]
+    assert (summary.exit_code, summary.exit_meaning) == (1, "not noticed: free-keeps")
+
+
 def test_what_could_not_be_judged_beside_the_promise_does_not_matter(tmp_path: Path) -> None:
     summary = run_of(
         tmp_path, {"FREE-2": (Outcome.FAIL, "seen"), "ALLOC-2": (Outcome.ERROR, "the guest hangs")}

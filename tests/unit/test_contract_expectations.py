@@ -187,7 +187,9 @@ def test_stale_free() -> None:
     check(e.judge_stale_free(0x10, GRANTED, GRANTED, REFUSED), FAIL, "a stale handle")
     check(e.judge_stale_free(0x10, GRANTED, INVALID, GRANTED), FAIL, "two owners")
     check(e.judge_stale_free(GRANTED.handle, GRANTED, GRANTED, GRANTED), FAIL, "given out again")
-    check(e.judge_stale_free(GRANTED.handle, GRANTED, INVALID, REFUSED), PASS)  # it tells the two owners apart
+    check(
+        e.judge_stale_free(GRANTED.handle, GRANTED, INVALID, REFUSED), PASS
+    )  # it tells the two owners apart
 
 
 @dataclass(frozen=True)
@@ -290,6 +292,11 @@ ABSENT, COUNTING = probe(PmuVerdict.ABSENT), probe(PmuVerdict.COUNTING)
 def test_probe_answers_for_the_machine_of_the_cell() -> None:
     check(p.judge_probe(Cell(id="a"), ABSENT), PASS, "absent under tcg")
     check(p.judge_probe(Cell(id="a", arch=Arch.AARCH64, machine="virt"), ABSENT), FAIL, "aarch64 virt")
+    check(
+        p.judge_probe(Cell(id="a", machine="pc"), ABSENT),
+        FAIL,
+        "x86_64 pc, the probe answered about x86_64 q35",
+    )
 
 
 @pytest.mark.parametrize(
@@ -399,6 +406,7 @@ def rest(*enabled: bool | None) -> dict[int, Counters]:
         (rest(True, False), rest(False, False), PASS, ""),
         (rest(False, False), rest(False, True), FAIL, "on CPU 1 these were left enabled: gp1 (cycles)"),
         (rest(True, False), rest(True, True), FAIL, "on CPU 1 these were left enabled: gp1 (cycles)"),
+        (rest(False, False), rest(None, False), PASS, ""),  # nobody knows of it
         (rest(None, None), rest(None, None), SKIP, "no counter could be asked"),
     ],
 )
@@ -419,6 +427,8 @@ INTEL = probe(PmuVerdict.COUNTING, cpuid_0xa_eax="0x7300404", cpuid_0xa_edx="0x6
         (ABSENT, [Leaf(0xA, eax=0x7300404)], None, FAIL, "CPUID 0xa eax: guest 0x7300404, probe 0x0"),
         (INTEL, [Leaf(0xA, eax=0x7300404, edx=0x603)], counters("counting", "dead"), PASS, "counting"),
         (INTEL, [Leaf(0xA)], None, FAIL, "guest 0x0, probe 0x7300404"),
+        (ABSENT, [Leaf(0x23, eax=0xF)], None, FAIL, "CPUID 0x23 eax: guest 0xf, probe 0x0"),
+        (ABSENT, [Leaf(0x80000022, ebx=6)], None, FAIL, "CPUID 0x80000022 ebx: guest 0x6, probe 0x0"),
         (INTEL, [Leaf(0xA, eax=0x7300404, edx=0x603)], counters("dead"), FAIL, "do not count in the guest"),
         (INTEL, [Leaf(0xA, eax=0x7300404, edx=0x603)], counters("faulted"), PASS, ""),
         (ABSENT, [], counters("counting"), FAIL, "count in the guest and do not count in the probe"),

@@ -209,7 +209,10 @@ def test_a_log_with_an_entry_missing_is_no_verdict(
         (lambda log: log[:-2], r"thread 1 did not end its last round"),
         (lambda log: log[:12], "does not show 2 threads"),  # thread 1 never asks in round 1
         (lambda log: [*log, *again(log[12:], 16)], "ask once in each of 2 rounds"),
-        (lambda log: [*log[:2], *again(log[4:], 2)], r"thread 0 in round 1 \(allocating, stamp \d+\) is out of turn"),
+        (
+            lambda log: [*log[:2], *again(log[4:], 2)],
+            r"thread 0 in round 1 \(allocating, stamp \d+\) is out of turn",
+        ),
         (lambda _: [], "does not show 2 threads"),
         (lambda _: [[0, 0, 0, 7, 0]], "cannot be read: 7 is not a valid RaceEvent"),
         (lambda _: [[0, 0, 0, 1]], "cannot be read"),

@@ -15,6 +15,7 @@ from harness.config.matrix import Matrix
 from harness.config.models import Accel, Cell
 from harness.contract.clauses import PROBE_SUITE
 from harness.contract.outcomes import Outcome, Verdict
+from harness.deadlines import timeout_factor
 from harness.errors import NoSpace, UsageError
 from harness.report.loading import load_run
 from harness.report.summary import is_red, summarize
@@ -49,13 +50,16 @@ def cell(name: str, **settings: object) -> Cell:
 
 
 # A cell's process: waits until its file says how it shall end; a cell that ends well writes its end itself.
-PROCESS = """
-import json, pathlib, sys, time
+PROCESS = f"""
+import pathlib, sys, time
 home, name = pathlib.Path(sys.argv[1]), sys.argv[2]
-(home / f"began-{name}").touch()
-while not (home / f"end-{name}").exists():
+(home / f"began-{{name}}").touch()
+end = time.monotonic() + {120 * timeout_factor()}
+while not (home / f"end-{{name}}").exists():
+    if time.monotonic() > end:
+        sys.exit("no test told it to end")
     time.sleep(0.005)
-sys.exit(int((home / f"end-{name}").read_text()))
+sys.exit(int((home / f"end-{{name}}").read_text()))
 """
 
 
