@@ -111,6 +111,7 @@ def test_a_new_observation_is_shown_and_no_failure(tmp_path: Path) -> None:
     assert summary.exit_code == 0
     assert summary.cells[0].baseline is not None
     assert {entry.state for entry in summary.cells[0].baseline.changes} == {"new"}
+    assert summary.cells[0].baseline.file == "", "there is none"
     console = Console(record=True, width=300)
     print_summary(summary, folder, console)
     assert "2 observations without a baseline" in console.export_text()
@@ -217,7 +218,15 @@ def test_the_command_accepts_and_says_what_changes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[", "schema: 2\nguest: a\nclass: b\nobservations: {}\n", "guest: a\n", "\x00", "schema: 1\n"]
+    "text",
+    [
+        "[",
+        "schema: 2\nguest: a\nclass: b\nobservations: {}\n",
+        "guest: a\n",
+        "\x00",
+        "schema: 1\n",
+        "schema: 1\nguest: ../a\nclass: b\nobservations: {}\n",
+    ],
 )
 def test_a_file_that_is_no_baseline_is_a_usage_error_before_the_run(text: str, tmp_path: Path) -> None:
     path = tmp_path / "embedded" / "x.yaml"
