@@ -14,7 +14,7 @@ from harness.config.load import load_guest
 from harness.config.models import Arch
 from harness.driver.build import DriverBuild
 from harness.driver.inspect import inspect_driver, preflight
-from harness.driver.inspect_imports import kernel_exports
+from harness.driver.inspect_imports import kernel_exports, read_imports
 from harness.driver.inspection import Inspection, Status, Target
 from harness.driver.sign import Identity, sign_driver
 from harness.errors import UsageError
@@ -118,6 +118,8 @@ def test_a_discardable_init_section_is_fine(driver: bytes, tmp_path: Path) -> No
     ("old", "new", "check", "status", "said"),
     [
         (b"ntoskrnl.exe", b"kernel32.dll", "import images", Status.FAIL, "kernel32.dll"),
+        (b"ntoskrnl.exe", b"libgcc_s.dll", "import images", Status.FAIL, "libgcc_s.dll"),
+        (b"ntoskrnl.exe", b"KERNEL32.dll", "import images", Status.FAIL, "kernel32.dll"),
         (b"ntoskrnl.exe", b"dxgkrnl.sys", "import images", Status.WARN, "dxgkrnl.sys"),
         (b"ExAllocatePoolWithTag", b"ExAllocatePool2", "imports", Status.FAIL, "build 19041 and later"),
         (b"ExAllocatePoolWithTag", b"ExNobodyKnowsThis", "imports", Status.WARN, "ExNobodyKnowsThis"),
@@ -139,6 +141,17 @@ def test_availability_depends_on_the_target(driver: bytes, tmp_path: Path) -> No
     assert "imports" in problems(inspect_bytes(data, tmp_path, Target(build=19040)))
     first = {build: problems(inspect_bytes(driver, tmp_path, Target(build=build))) for build in (7599, 7600)}
     assert ["subsystem version" in found for found in first.values()] == [True, False]
+
+
+def test_the_kernel_is_two_images_and_an_image_may_be_listed_twice(driver: bytes, tmp_path: Path) -> None:
+    late = with_import_name(driver, b"ExAllocatePoolWithTag", b"ExAllocatePool2")
+    inspection = inspect_bytes(with_import_name(late, b"ntoskrnl.exe", b"HAL.dll"), tmp_path)
+    (finding,) = [f for f in inspection.findings if f.check == "imports"]
+    assert finding.status is Status.FAIL and "ExAllocatePool2 (build 19041 and later)" in finding.detail
+    image = pefile.PE(data=driver)
+    image.DIRECTORY_ENTRY_IMPORT *= 2
+    names = read_imports(pefile.PE(data=driver))["ntoskrnl.exe"]
+    assert read_imports(image) == {"ntoskrnl.exe": names * 2}
 
 
 def test_the_table_knows_all_that_our_build_imports(driver_build: DriverBuild) -> None:

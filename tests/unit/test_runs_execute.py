@@ -151,6 +151,22 @@ def test_a_process_that_ends_otherwise_than_its_records_say_is_an_incident(
     assert [incident.message for incident in bench.incidents()] == ([message] if message else [])
 
 
+def test_what_was_recorded_before_is_neither_shown_nor_the_end_of_a_cell(tmp_path: Path) -> None:
+    """A run that goes on: the cell had ended once, and this time its process dies."""
+    first = Bench(tmp_path, slots=1)
+    first.recorder.write(
+        CellEndRecord(cell="a", verdict=Verdict.ABSENT, reason="", realised=True, duration_s=0.1)
+    )
+    executor = LocalExecutor(first.folder, first.recorder, 1, command=first._command)
+    execution = Execution(first.folder, first.recorder, executor, first)
+    first.hooks.append(lambda: first.end("a", 0, recorded=False) if "a" in first.began() else None)
+    assert execution.run([CellJob(cell("a"))])
+    assert [incident.message for incident in first.incidents()] == [
+        "the cell's process ended with status 0 before the cell did"
+    ]
+    assert not any(isinstance(record, CellEndRecord) for record in first.shown)
+
+
 def test_a_cell_that_no_host_has_room_for_does_not_keep_the_others(bench: Bench) -> None:
     bench.hooks.append(lambda: bench.end("small") if "small" in bench.began() else None)
     assert bench.execution.run([CellJob(cell("huge", memory_mib=1 << 20)), CellJob(cell("small"))])
