@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import psutil
@@ -15,16 +17,22 @@ from harness.config.matrix import Matrix
 from harness.config.models import Accel, Cell
 from harness.contract.clauses import PROBE_SUITE
 from harness.contract.outcomes import Outcome, Verdict
-from harness.deadlines import timeout_factor
+from harness.deadlines import Deadline, timeout_factor, wait_for
 from harness.errors import NoSpace, UsageError
+from harness.host.ledger import Reservation, ledger_folder, living
+from harness.host.resources import read_resources
+from harness.host.slots import capacity_mib
+from harness.paths import project_root
 from harness.report.loading import load_run
 from harness.report.summary import is_red, summarize
+from harness.runs import local
+from harness.runs.admission import WAIT_PHASE
 from harness.runs.again import left_of, open_again, rerun, unfinished
 from harness.runs.costs import Costs
 from harness.runs.execute import Execution, ctrl_c_drains
 from harness.runs.executor import CellJob, JobResult, longest_first
 from harness.runs.folder import leading
-from harness.runs.local import LocalExecutor
+from harness.runs.local import LOG, LocalExecutor
 from harness.runs.plan import jobs_of, plan_run
 from harness.runs.record import (
     CellEndRecord,
@@ -51,8 +59,11 @@ def cell(name: str, **settings: object) -> Cell:
 
 # A cell's process: waits until its file says how it shall end; a cell that ends well writes its end itself.
 PROCESS = f"""
-import pathlib, sys, time
+import os, pathlib, signal, sys, time
 home, name = pathlib.Path(sys.argv[1]), sys.argv[2]
+if name == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(f"process {{os.getpid()}} of session {{os.getsid(0)}}", *range(40), sep="\\n", flush=True)
 (home / f"began-{{name}}").touch()
 end = time.monotonic() + {120 * timeout_factor()}
 while not (home / f"end-{{name}}").exists():
@@ -108,8 +119,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path, slots=2)
+def bench(tmp_path: Path) -> Generator[Bench, None, None]:
+    yield Bench(tmp_path, slots=2)
+    assert living(ledger_folder()) == [], "all memory was given back"
 
 
 def test_longest_first_and_never_more_than_the_slots(bench: Bench) -> None:
@@ -146,9 +158,13 @@ def test_longest_first_and_never_more_than_the_slots(bench: Bench) -> None:
 def test_a_process_that_ends_otherwise_than_its_records_say_is_an_incident(
     status: int, recorded: bool, message: str, bench: Bench
 ) -> None:
+    bench.recorder.write(PhaseRecord(cell="a", name="probe", seconds=0.2))  # a sign of life is no end
     bench.hooks.append(lambda: bench.end("a", status, recorded=recorded) if "a" in bench.began() else None)
     assert bench.execution.run([CellJob(cell("a"))])
     assert [incident.message for incident in bench.incidents()] == ([message] if message else [])
+    for incident in bench.incidents():
+        assert (bench.folder / incident.evidence["log"]).is_file()
+        assert incident.evidence["last lines"].splitlines() == [str(n) for n in range(10, 40)]
 
 
 def test_what_was_recorded_before_is_neither_shown_nor_the_end_of_a_cell(tmp_path: Path) -> None:
@@ -213,6 +229,72 @@ def test_the_first_ctrl_c_drains_and_the_second_stops(bench: Bench) -> None:
     }
     assert signal.getsignal(signal.SIGINT) is before
     assert not set(psutil.Process().children()) - others
+    # A terminal sends its Ctrl-C to all processes of its session.
+    assert all(session_of(bench.home, name) != os.getsid(0) for name in "ab")
+
+
+def session_of(home: Path, name: str) -> int:
+    return int((home / "run" / "cells" / name / LOG).read_text().split()[4])
+
+
+def test_a_process_that_does_not_end_when_it_is_asked_is_killed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "STOP_S", 0.3)
+
+    def stop() -> None:
+        if "deaf" in bench.began():
+            bench.hooks.clear()
+            raise KeyboardInterrupt
+
+    bench.hooks.append(stop)
+    with pytest.raises(KeyboardInterrupt):
+        bench.execution.run([CellJob(cell("deaf"))])
+    [incident] = bench.incidents()
+    assert incident.message == f"the cell's process ended with status {-signal.SIGKILL} before the cell did"
+
+
+def test_no_process_outlives_a_run_that_is_killed(tmp_path: Path) -> None:
+    words = (
+        "from pathlib import Path; import sys; from tests.unit.test_runs_execute import Bench, CellJob, cell"
+    )
+    run = f"{words}; Bench(Path(sys.argv[1]), 1).execution.run([CellJob(cell('deaf'))])"
+    leader = subprocess.Popen([sys.executable, "-c", run, str(tmp_path)], cwd=project_root())
+    try:
+        began = tmp_path / "began-deaf"
+        wait_for("the cell's process", 60, lambda _: began.exists() or None)
+        process = psutil.Process(int((tmp_path / "run" / "cells" / "deaf" / LOG).read_text().split()[1]))
+    finally:
+        leader.kill()
+        leader.wait(60)
+
+    def gone(_: Deadline) -> bool | None:
+        return None if process.is_running() and process.status() != psutil.STATUS_ZOMBIE else True
+
+    try:
+        wait_for("the cell's process to end with its run", 20, gone)
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def test_a_cell_waits_for_memory_that_another_run_has_and_says_so(bench: Bench) -> None:
+    other = Reservation("another run's", capacity_mib(read_resources()))
+    assert other.claim(lambda _: "") == ""
+    turns = iter(range(3))
+
+    def step() -> None:
+        if next(turns, None) is None:
+            other.release()
+        if bench.began():
+            bench.end("a")
+        else:
+            assert bench.executor.running == 0
+
+    bench.hooks.append(step)
+    assert bench.execution.run([CellJob(cell("a"))])
+    [waited] = [r for r in bench.shown if isinstance(r, PhaseRecord) and r.name == WAIT_PHASE]
+    assert (waited.cell, waited.seconds > 0) == ("a", True)
 
 
 def test_a_job_that_is_refused_by_the_executor_is_recorded(tmp_path: Path) -> None:
