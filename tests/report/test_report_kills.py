@@ -183,8 +183,15 @@ def test_survivors_in_junit_and_page(tmp_path: Path) -> None:
     run_of(tmp_path, {})
     write_reports(tmp_path)
     suites = ElementTree.parse(tmp_path / "junit.xml").getroot()
-    assert suites.get("failures") == "1"
+    assert (suites.get("failures"), suites.get("errors")) == ("1", "0")
     assert "1 of 1 defect survived" in (tmp_path / "report.html").read_text()
+
+
+def test_a_defect_that_could_not_be_judged_is_an_error_in_junit(tmp_path: Path) -> None:
+    run_of(tmp_path, {"FREE-2": (Outcome.ERROR, "QEMU died")})
+    write_reports(tmp_path)
+    suites = ElementTree.parse(tmp_path / "junit.xml").getroot()
+    assert (suites.get("failures"), suites.get("errors")) == ("0", "1")
 
 
 def test_progress_is_quiet_about_what_is_wanted(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from harness.paths import project_root
 from harness.runs import select as select_module
 from harness.runs.capabilities import Capabilities, read_capabilities, unmet
 from harness.runs.changes import RULES, changes_since, judged_in
-from harness.runs.costs import DEFAULT_GUEST_S, DEFAULT_PROBE_S, Costs, load_costs, partition
+from harness.runs.costs import DEFAULT_GUEST_S, DEFAULT_PROBE_S, NEWEST_RUNS, Costs, load_costs, partition
 from harness.runs.forecast import forecast
 from harness.runs.plan import jobs_of, plan_run
 from harness.runs.record import CellEndRecord, PhaseRecord, Recorder, RunRecord
@@ -253,11 +253,19 @@ def test_the_projects_rules_know_the_projects_files() -> None:
 # -- costs ---------------------------------------------------------------------------------------------------------
 
 
-def a_run(folder: Path, cells: Iterable[Cell], seconds: float, *, verdict: Verdict = Verdict.PHANTOM) -> None:
+def a_run(
+    folder: Path,
+    cells: Iterable[Cell],
+    seconds: float,
+    *,
+    verdict: Verdict = Verdict.PHANTOM,
+    partial: bool = False,
+) -> None:
     folder.mkdir(parents=True)
     recorder = Recorder(folder)
     cells = tuple(cells)
-    recorder.write(plan_run(Matrix(name="t", path=folder, sha256="", cells=cells, excluded=()), cells))
+    plan = plan_run(Matrix(name="t", path=folder, sha256="", cells=cells, excluded=()), cells)
+    recorder.write(plan.model_copy(update={"partial": partial}))
     for cell in cells:
         recorder.write(
             CellEndRecord(cell=cell.id, verdict=verdict, reason="", realised=True, duration_s=seconds / 2)
@@ -271,6 +279,7 @@ def test_costs_come_from_earlier_runs_of_the_same_configuration(tmp_path: Path) 
     a_run(tmp_path / "20260101T000000-t", [cell], 30.0)
     a_run(tmp_path / "20260102T000000-t", [cell.model_copy(update={"id": "other-name"})], 50.0)
     a_run(tmp_path / "20260103T000000-t", [cell], 1.0, verdict=Verdict.UNKNOWN)  # broke early: says nothing
+    a_run(tmp_path / "20260103T000001-t", [cell], 2.0, partial=True)  # a part of the suite
     (tmp_path / "20260104T000000-t").mkdir()
     (tmp_path / "20260104T000000-t" / "records.jsonl").write_text('{"type":"run", half a line')
     costs = load_costs(tmp_path)
@@ -278,6 +287,18 @@ def test_costs_come_from_earlier_runs_of_the_same_configuration(tmp_path: Path) 
     assert costs.of(Cell(id="b", cpu="Nehalem")) == (40.0, "cells of its kind")
     assert costs.of(Cell(id="c", guest="embedded-arm64")) == (DEFAULT_GUEST_S, "default")
     assert load_costs(tmp_path / "nothing").of(Cell(id="p", guest=None)) == (DEFAULT_PROBE_S, "default")
+
+
+def test_costs_come_from_the_newest_runs_and_from_the_middle_of_them(tmp_path: Path) -> None:
+    cell = Cell(id="a", cpu="max")
+    for number in range(NEWEST_RUNS + 5):
+        slow = number < 5
+        a_run(tmp_path / f"2026{number:04}T000000-t", [cell], 1000.0 if slow else 10.0 + number)
+    assert load_costs(tmp_path).of(cell) == (24.5, f"{NEWEST_RUNS} earlier runs")
+    one_of_each = tmp_path / "other"
+    for number, seconds in enumerate((1.0, 2.0, 90.0)):
+        a_run(one_of_each / f"2026{number:04}T000000-t", [cell], seconds)
+    assert load_costs(one_of_each).of(cell) == (2.0, "3 earlier runs")
 
 
 def test_costs_from_a_plan_are_the_same_everywhere(matrix: Matrix, tmp_path: Path) -> None:
