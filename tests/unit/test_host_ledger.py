@@ -11,7 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 
+from harness.errors import CacheBusy
+from harness.host import ledger
 from harness.host.ledger import Entry, Reservation, living, resident_mib
 from harness.host.slots import Held
 
@@ -191,6 +194,12 @@ def test_an_entry_that_its_owner_is_writing_is_passed_over(
         assert living(tmp_path) == []
         assert reserve(100).claim(rule(100)) == ""
         assert writing.exists()
+
+
+def test_nobody_waits_for_ever_for_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "LOCK_WAIT_S", 0.1)
+    with FileLock(tmp_path / ".lock"), pytest.raises(CacheBusy, match=r"holds .* for too long"):
+        Reservation("a", 1, tmp_path).claim(rule(1))
 
 
 def test_a_damaged_entry_of_a_dead_owner_is_swept_up(tmp_path: Path) -> None:
