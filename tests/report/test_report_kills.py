@@ -12,6 +12,7 @@ from rich.console import Console
 
 from harness.config.models import HalSettings
 from harness.contract.outcomes import Outcome, Verdict
+from harness.report.findings import findings
 from harness.report.live import LiveProgress
 from harness.report.summary import Summary, summarize
 from harness.report.terminal import print_summary
@@ -53,6 +54,7 @@ def run_of(
 def test_a_noticed_defect_is_green(tmp_path: Path) -> None:
     summary = run_of(tmp_path, {"FREE-2": (Outcome.FAIL, "seen"), "ALLOC-2": (Outcome.FAIL, "seen")})
     (kill,) = summary.defects
+    assert findings(summary) == []
     assert (kill.defect, kill.generation, kill.cell) == ("double-free-accepted", "shared", BROKEN)
     assert (kill.promised, kill.killed_by, kill.changed) == (("FREE-2",), ("ALLOC-2", "FREE-2"), ())
     assert (kill.survived, kill.judged, kill.verdict) == (False, True, "killed")

@@ -116,6 +116,28 @@ def test_an_incident_alone_is_infrastructure(tmp_path: Path) -> None:
     ]
 
 
+def test_a_cell_that_an_incident_left_without_a_verdict_is_one_finding(tmp_path: Path) -> None:
+    run = run_with(tmp_path, Outcome.PASS)
+    run.incident("one", "QEMU died")
+    run.end("one", Verdict.UNKNOWN)
+    assert [finding.kind for finding in findings(summarize(run.finish()))] == ["infrastructure"]
+
+
+def test_a_guest_that_stopped_is_a_finding_and_no_violation(tmp_path: Path) -> None:
+    """Of the clauses that may stop a guest alone: in the reason of another clause the word means nothing."""
+    clauses = ("PARAM-4", "IRQL-2", "ALLOC-8")
+    run = RunBuilder(tmp_path, [guest_cell("one")], clauses={"one": clauses})
+    stopped = "no handle cell: bugcheck (0x50 PAGE_FAULT_IN_NONPAGED_AREA)"
+    for clause, reason in zip(clauses, (stopped, "at IRQL 2: documented error (0)", stopped), strict=True):
+        run.clause("one", clause, Outcome.RECORDED, reason)
+    run.end("one", Verdict.PHANTOM)
+    summary = summarize(run.finish())
+    assert summary.exit_code == 0
+    assert [(one.kind, one.clauses, one.reason) for one in findings(summary)] == [
+        ("crash", ("PARAM-4",), stopped)
+    ]
+
+
 def test_what_went_right_at_the_second_try_is_green_and_told(tmp_path: Path) -> None:
     run = run_with(tmp_path, Outcome.PASS)
     run.write(
@@ -164,6 +186,10 @@ def test_a_killed_run_says_where_it_was(tmp_path: Path) -> None:
         f"cut: {UNENDED}; {len(missing)} of {len(SUITE)} clauses not recorded: {shown} and {more} more",
         f"never: {UNENDED}; none of {len(SUITE)} clauses recorded",
     )
+    assert [(finding.kind, finding.cells) for finding in findings(summary)] == [
+        ("record", ("cut",)),
+        ("record", ("never",)),
+    ]
 
 
 def test_a_cell_whose_process_died_has_the_incident_in_its_reason(tmp_path: Path) -> None:
@@ -237,6 +263,7 @@ def test_one_cause_is_one_finding(tmp_path: Path) -> None:
     assert [finding.kind for finding in found] == ["fail", "infrastructure", "record"]
     violation, incident, shortage = found
     assert (violation.clauses, len(violation.cells)) == (("FREE-1",), 3)
+    assert (violation.reason, incident.reason) == ("granted twice", "SSH: no answer")
     assert (incident.clauses, len(incident.cells)) == (("ALLOC-1", "ALLOC-2"), 3)
     assert shortage.cells == ("cell-3", "cell-4")
 
