@@ -69,6 +69,8 @@ def test_each_part_of_a_choice_narrows(matrix: Matrix) -> None:
     assert chosen(matrix, tags=("quick", "counting")) == EVERY[2:]
     assert chosen(matrix, tags=("counting",), expression="tag=new") == [EVERY[3]]
     assert chosen(matrix, cells=("probe", EVERY[0]), keyword="not probe") == [EVERY[0]]
+    assert chosen(matrix, keyword="shared", expression="pmu=on") == [EVERY[3]]
+    assert chosen(matrix, cells=("probe", "probe")) == ["probe"], "no cell runs twice"
 
 
 def test_what_was_chosen_is_told_and_recorded(matrix: Matrix) -> None:
@@ -90,6 +92,8 @@ def test_what_was_chosen_is_told_and_recorded(matrix: Matrix) -> None:
         ({"shard": "0/3"}, "no shard — write K/N"),
         ({"shard": "4/3"}, "no shard"),
         ({"shard": "x"}, "no shard"),
+        ({"shard": "1/3x"}, "no shard"),
+        ({"shard": "٣/٣"}, "no shard"),
     ],
 )
 def test_what_cannot_be_chosen(choice: dict[str, Any], words: str, matrix: Matrix) -> None:
@@ -191,6 +195,45 @@ def test_what_no_rule_narrows_concerns_everything(
 ) -> None:
     change(checkout)
     assert checkout.selection() == {cell: SUITE if cell != "probe" else PROBE_SUITE for cell in EVERY}
+
+
+def test_a_file_that_was_moved_is_gone_from_where_it_was(checkout: Checkout) -> None:
+    (checkout.folder / "docs").mkdir()
+    checkout.git("mv", "tests/contract/test_free.py", "docs/free.md")  # where a file concerns nothing
+    assert checkout.selection() == {cell: SUITE if cell != "probe" else PROBE_SUITE for cell in EVERY}
+
+
+def test_a_suite_file_that_names_no_clause_concerns_everything(checkout: Checkout) -> None:
+    checkout.write("tests/contract/test_free.py", "import helper\n")
+    assert checkout.selection() == {cell: SUITE if cell != "probe" else PROBE_SUITE for cell in EVERY}
+
+
+def test_what_git_ignores_has_not_changed(checkout: Checkout) -> None:
+    (checkout.folder / ".git" / "info" / "exclude").write_text("*.log\n")
+    checkout.write("unheard/of.log", "text")
+    assert checkout.selection() == {}
+
+
+def test_the_patterns_of_files(checkout: Checkout) -> None:
+    """`*` stays within a folder, `**` goes across folders, and every other character is itself."""
+    patterns = f"[{RULES}, '*.md', 'a/*.c', 'b/**/x?.c', 'c/**', 'd+.txt']"
+    checkout.write(str(RULES), f"schema: 1\nrules:\n  - {{files: {patterns}, concerns: nothing}}\n")
+    quiet = ["top.md", "a/x.c", "b/x1.c", "b/q/r/x2.c", "c/any/thing.h", "d+.txt"]
+    loud = ["a/b.md", "top.md.c", "a/b/x.c", "b/x12.c", "cc/x", "ddd.txt"]
+    for names, concerned in ((quiet, False), (loud, True)):
+        for name in names:
+            checkout.write(name, "text")
+            changes = changes_since("HEAD", checkout.folder / "m.yaml")
+            assert name in changes.files
+            assert bool(changes.concerns) is concerned, name
+            (checkout.folder / name).unlink()
+
+
+def test_a_rule_of_cells_alone_is_about_all_their_clauses(checkout: Checkout) -> None:
+    rules = f"  - {{files: [{RULES}], concerns: nothing}}\n  - {{files: [x.c], cells: pmu=on}}\n"
+    checkout.write(str(RULES), f"schema: 1\nrules:\n{rules}")
+    checkout.write("x.c", "text")
+    assert checkout.selection() == {EVERY[2]: SUITE, EVERY[3]: SUITE}
 
 
 def test_a_selection_by_changes_is_a_partial_plan(checkout: Checkout) -> None:
