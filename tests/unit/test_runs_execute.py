@@ -27,7 +27,7 @@ from harness.report.loading import load_run
 from harness.report.summary import is_red, summarize
 from harness.runs import local
 from harness.runs.admission import WAIT_PHASE
-from harness.runs.again import left_of, open_again, rerun, unfinished
+from harness.runs.again import left_of, open_again, planned, rerun, unfinished
 from harness.runs.costs import Costs
 from harness.runs.execute import Execution, ctrl_c_drains
 from harness.runs.executor import CellJob, JobResult, longest_first
@@ -37,11 +37,14 @@ from harness.runs.plan import jobs_of, plan_run
 from harness.runs.record import (
     CellEndRecord,
     ClauseRecord,
+    ExcludedCell,
     IncidentRecord,
     PhaseRecord,
+    PlannedIssue,
     Record,
     Recorder,
     ResumeRecord,
+    SkippedCell,
     read_records,
 )
 
@@ -421,6 +424,33 @@ def test_a_run_can_be_interrupted_and_resumed_more_than_once(interrupted: Path) 
     assert summarize(interrupted).exit_code == 0
 
 
+def test_what_a_cell_recorded_before_it_ran_again_does_not_count(interrupted: Path) -> None:
+    recorder = open_again(interrupted, left_of(interrupted))
+    judge(recorder, "middle")  # all its clauses, but no end
+    recorder.close()
+    recorder = open_again(interrupted, left_of(interrupted))
+    recorder.write(
+        CellEndRecord(cell="middle", verdict=Verdict.ABSENT, reason="", realised=True, duration_s=1)
+    )
+    recorder.close()
+    assert "middle" in unfinished(interrupted)
+
+
+def test_each_try_is_kept_under_a_name_of_its_own(interrupted: Path) -> None:
+    for number, text in ((1, "first try"), (2, "second try")):
+        open_again(interrupted, left_of(interrupted)).close()
+        kept = interrupted / "cells" / f"middle~{number}" / "log"
+        assert kept.read_text() == text
+        (interrupted / "cells" / "middle").mkdir()
+        (interrupted / "cells" / "middle" / "log").write_text("second try")
+
+
+def test_a_run_of_which_nothing_is_left_is_not_resumed(interrupted: Path) -> None:
+    finish(open_again(interrupted, left_of(interrupted)), "middle", "never", "short")
+    with pytest.raises(UsageError, match="there is nothing to resume"):
+        left_of(interrupted)
+
+
 def test_a_run_that_goes_on_is_not_resumed_beside_it(interrupted: Path, tmp_path: Path) -> None:
     with leading(interrupted), pytest.raises(UsageError, match="still goes on"), leading(interrupted):
         pass
@@ -439,6 +469,22 @@ def test_the_red_cells_of_a_run_again(interrupted: Path) -> None:
     )
     red = [found.id for found in summarize(interrupted).cells if is_red(found)]
     assert red == ["short"]
+    old = planned(interrupted)
+    lines = recorder.path.read_text().splitlines()
+    issue = PlannedIssue(
+        id="BUG-7", reason="r", cells=("middle", "short"), clauses=("PROBE-1",), until="2999-12-31"
+    )
+    about = old.model_copy(
+        update={
+            "known_issues": (issue,),
+            "excluded": (ExcludedCell(id="x", reason="r"),),
+            "skipped": (SkippedCell(id="y", config={}, reason="r"),),
+        }
+    )
+    recorder.path.write_text("\n".join([about.model_dump_json(), *lines[1:], ""]))
     plan = rerun(interrupted, red)
-    assert [planned.id for planned in plan.cells] == ["short"]
+    assert plan.time > old.time
+    assert (plan.excluded, plan.skipped) == ((), ()), "what the first run left out was no matter of this one"
+    assert [known.cells for known in plan.known_issues] == [("short",)]
+    assert [one.id for one in plan.cells] == ["short"]
     assert plan.selection == "1 cells that failed in run"
