@@ -84,6 +84,22 @@ def test_each_page_is_where_it_is_and_no_other_is_there(kind: str, tmp_path: Pat
                 assert image.u32(offset + PAGE - 4) == number
 
 
+def test_a_list_of_modules_that_does_not_end(tmp_path: Path) -> None:
+    memory = Memory()
+    head = memory.module_list(MODULES)
+    first, last = (0xFFFFA00000000000 + n * 0x10000 for n in (0, len(MODULES) - 1))
+    memory.write(last, first.to_bytes(8, "little"))  # past the list's head
+    with pytest.raises(DumpError, match="its list of modules does not end"):
+        windows(tmp_path, memory.bitmap(module_list=head))
+
+
+def test_a_count_of_unloaded_drivers_that_no_kernel_keeps_is_none(tmp_path: Path) -> None:
+    data = bytearray(dump_files.triage(unloaded=(("old.sys", 0xFFFFF80009000000, 0x1000),)))
+    assert any(module.unloaded for module in windows(tmp_path, bytes(data)).modules)
+    dump_files.put(data, dump_files.HEADER + 0x1000, "Q", 51)
+    assert names(windows(tmp_path, bytes(data))) == list(MODULES)
+
+
 def test_a_page_that_was_paged_out_is_absent(tmp_path: Path) -> None:
     """Its entry has a place in the page file, and no bit that says present."""
     memory = Memory()
