@@ -101,7 +101,8 @@ def test_a_weak_digest_is_refused_though_it_is_intact(
     x86_64_build: DriverBuild, tmp_path: Path, identity: Identity
 ) -> None:
     signed = tmp_path / "pmctest.sys"
-    command = [require_tool("osslsigncode"), "sign", "-h", "sha1", "-certs", identity.certificate]
+    command: list[str | Path] = [require_tool("osslsigncode"), "sign", "-h", "sha1"]
+    command += ["-certs", identity.certificate]
     command += ["-key", identity.key, "-in", x86_64_build.sys.path, "-out", signed]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     inspection = inspect_driver(signed)

@@ -139,8 +139,8 @@ def test_a_cell_that_is_broken_without_a_clause_is_a_failure(tmp_path: Path) -> 
     [change] = found.new_failures
     assert (change.clause, change.old, change.new, change.reason) == ("", "refused", "broken", "a reason")
     assert found.gate == 1
-    [verdict] = found.verdicts
-    assert (verdict.old, verdict.new, verdict.cells) == ("refused", "broken", ("one",))
+    [other] = found.verdicts
+    assert (other.old, other.new, other.cells) == ("refused", "broken", ("one",))
     again = compare_folders(tmp_path / "b", tmp_path / "c")
     assert (again.new_failures, len(again.still_failing), again.gate) == ((), 1, 0)
 

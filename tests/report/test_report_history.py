@@ -103,6 +103,13 @@ def test_as_many_clauses_of_other_names_are_other_clauses(tmp_path: Path) -> Non
     assert (flaky.clause, flaky.last) == ("FREE-2", (Outcome.PASS, Outcome.FAIL))
 
 
+def test_the_same_clauses_in_another_order_are_the_same(tmp_path: Path) -> None:
+    outcomes = {"FREE-1": Outcome.PASS, "FREE-2": Outcome.ERROR}
+    a_run(tmp_path / "0", _day(0), outcomes)
+    a_run(tmp_path / "1", _day(1), dict(reversed(outcomes.items())))
+    assert read_history(tmp_path).flaky == ()
+
+
 def a_run(
     folder: Path,
     begin: datetime,

@@ -240,7 +240,7 @@ def test_a_driver_that_does_not_pass_on_what_it_must_is_no_violation() -> None:
 def test_a_process_that_its_driver_denied_something_has_ended_until_it_is_started_again() -> None:
     """Step 1 leaves the poison, which the driver may deny; the second process ends with that."""
     lost = "a allocate counters=2-1; p start; p free 1; "
-    seen = [Call(0xC0001234, POISON), GRANTED, Denied()]
+    seen: list[Seen] = [Call(0xC0001234, POISON), GRANTED, Denied()]
     assert follow(f"{lost}p free 2", *seen, Denied()) == ""
     with pytest.raises(DriverError, match="does not pass on"):  # nobody else ended
         follow(f"{lost}b free 2", *seen, Denied())
