@@ -131,6 +131,16 @@ def test_an_issue_of_a_whole_cell_passes_unexpectedly_when_nothing_fails(tmp_pat
     assert (summary.exit_code, summary.known_issues[0].problem) == (0, "")
 
 
+def test_an_issue_of_a_whole_cell_in_which_nothing_was_judged_does_not_pass(tmp_path: Path) -> None:
+    run = RunBuilder(
+        tmp_path, [guest_cell("bad")], clauses={"bad": ("FREE-2",)}, issues=[issue("bad", clauses=())]
+    )
+    run.clause("bad", "FREE-2", Outcome.ERROR)
+    run.end("bad", Verdict.UNKNOWN)
+    summary = summarize(run.finish())
+    assert (summary.known_issues[0].problem, summary.exit_code) == ("", 3)
+
+
 @pytest.mark.parametrize("outcome", [Outcome.SKIPPED, Outcome.ERROR])
 def test_what_was_not_judged_neither_passes_nor_fails(outcome: Outcome, tmp_path: Path) -> None:
     summary, _ = a_run(tmp_path, issue("bad"), outcomes={"FREE-2": outcome})
