@@ -145,6 +145,7 @@ def test_an_issue_of_a_whole_cell_in_which_nothing_was_judged_does_not_pass(tmp_
 def test_what_was_not_judged_neither_passes_nor_fails(outcome: Outcome, tmp_path: Path) -> None:
     summary, _ = a_run(tmp_path, issue("bad"), outcomes={"FREE-2": outcome})
     assert summary.known_issues[0].problem == ""
+    assert (summary.known_issues[0].excused, summary.cells[0].known) == ((), {})
     assert summary.exit_code == (3 if outcome is Outcome.ERROR else 0)
 
 
