@@ -127,6 +127,10 @@ INSTRUCTIONS = ("event1", "instructions")
             id="only-the-long-loops",
         ),
         pytest.param([replace(s, counters=s.counters[1:]) for s in looks()], "cycle (cycles)", id="not-counted"),
+        pytest.param(
+            [replace(s, counters=s.counters[1:] if n == 2 else s.counters) for n, s in enumerate(looks())],
+            "these were not counted in each loop: cycle (cycles)", id="not-counted-once"
+        ),
     ],
 )  # fmt: skip
 def test_inexact_counts(seen: list[Seen], words: str) -> None:

@@ -134,6 +134,8 @@ def test_longest_first_and_never_more_than_the_slots(bench: Bench) -> None:
         now = bench.began() - set(order)
         order.extend(sorted(now))
         assert bench.executor.running <= 2
+        entries = [entry for _, entry in living(ledger_folder())]
+        assert all(entry.user for entry in entries), "what a process has taken is not counted twice"
         running = [name for name in order if not (bench.home / f"end-{name}").exists()]
         if len(running) == 2 or (running and len(order) == 5):
             bench.end(running[0])
