@@ -135,7 +135,7 @@ class Summary(_Model):
     def exit_meaning(self) -> str:
         """The exit code in words."""
         if self.defects and self.exit_code != EXIT_INFRASTRUCTURE:
-            survivors = [kill.defect for kill in self.defects if kill.survived]
+            survivors = [kill.defect for kill in self.defects if kill.survived and kill.judged]
             survived = f"not noticed: {', '.join(dict.fromkeys(survivors))}"
             return EXIT_KILLED if self.exit_code == EXIT_OK else survived if survivors else EXIT_MEANINGS[1]
         excused = sum(len(cell.known) for cell in self.cells)
@@ -170,8 +170,10 @@ def summarize_run(view: RunView) -> Summary:
     killed = {kill.cell for kill in defects if not kill.survived}
     exit_code = _exit_code(tuple(cell for cell in cells if cell.id not in killed), problems)
     survivors = [kill for kill in defects if kill.survived]
-    if exit_code == EXIT_OK and survivors:
-        exit_code = EXIT_VIOLATION if any(kill.judged for kill in survivors) else EXIT_INFRASTRUCTURE
+    if any(kill.judged for kill in survivors):
+        exit_code = EXIT_VIOLATION
+    elif exit_code == EXIT_OK and survivors:
+        exit_code = EXIT_INFRASTRUCTURE
     stale = [f"known issue {issue.id} {issue.problem}" for issue in known.issues if issue.problem]
     if stale:
         problems += stale

@@ -290,6 +290,18 @@ def test_no_counter_is_touched_that_is_not_held_with_a_handler(
         file.close()
 
 
+def test_a_counter_of_another_handle_is_not_touched(x86_64_build: DriverBuild) -> None:
+    with loaded(x86_64_build, cpu=Interrupting()) as driver:
+        holder, other = driver.open(), driver.open()
+        hold_with_handler(holder, 0)
+        driver.cpu.written.clear()
+        assert interrupt(other, 0).status == INVALID_DEVICE_STATE
+        assert driver.cpu.written == []
+        assert interrupt(holder, 0).status == 0
+        other.close()
+        holder.close()
+
+
 def test_without_a_pmu_nothing_overflows_and_faults_are_answers(x86_64_build: DriverBuild) -> None:
     for cpu, entries in ((Cpu(), 0), (IntelCpu(faulting={SELECT0}), 1)):
         with loaded(x86_64_build, cpu=cpu) as driver:

@@ -14,7 +14,7 @@ from harness.config.load import load_guest
 from harness.config.models import Arch
 from harness.driver.build import DriverBuild
 from harness.driver.inspect import inspect_driver, preflight
-from harness.driver.inspect_imports import kernel_exports
+from harness.driver.inspect_imports import kernel_exports, read_imports
 from harness.driver.inspection import Inspection, Status, Target
 from harness.driver.sign import Identity, sign_driver
 from harness.errors import UsageError
@@ -63,6 +63,11 @@ def flag_sections(flags: int) -> Change:
     return change
 
 
+def entry_in_data(image: pefile.PE) -> None:
+    data = next(section for section in image.sections if not section.Characteristics & 0x2000_0000)
+    image.OPTIONAL_HEADER.AddressOfEntryPoint = data.VirtualAddress
+
+
 def no_executable(image: pefile.PE) -> None:
     image.FILE_HEADER.Characteristics &= ~0x2
 
@@ -72,6 +77,7 @@ def no_executable(image: pefile.PE) -> None:
     [
         (header("AddressOfEntryPoint", 0), "entry", Status.FAIL, "no entry point"),
         (header("AddressOfEntryPoint", 0xF0_0000), "entry", Status.FAIL, "no executable section"),
+        (entry_in_data, "entry", Status.FAIL, "no executable section"),
         (no_executable, "entry", Status.FAIL, "linking failed"),
         (flag_sections(0x8000_0000), "sections", Status.FAIL, ".text"),
         (header("SectionAlignment", 0x200), "section alignment", Status.FAIL, "0x200"),
@@ -112,6 +118,8 @@ def test_a_discardable_init_section_is_fine(driver: bytes, tmp_path: Path) -> No
     ("old", "new", "check", "status", "said"),
     [
         (b"ntoskrnl.exe", b"kernel32.dll", "import images", Status.FAIL, "kernel32.dll"),
+        (b"ntoskrnl.exe", b"libgcc_s.dll", "import images", Status.FAIL, "libgcc_s.dll"),
+        (b"ntoskrnl.exe", b"KERNEL32.dll", "import images", Status.FAIL, "kernel32.dll"),
         (b"ntoskrnl.exe", b"dxgkrnl.sys", "import images", Status.WARN, "dxgkrnl.sys"),
         (b"ExAllocatePoolWithTag", b"ExAllocatePool2", "imports", Status.FAIL, "build 19041 and later"),
         (b"ExAllocatePoolWithTag", b"ExNobodyKnowsThis", "imports", Status.WARN, "ExNobodyKnowsThis"),
@@ -129,7 +137,21 @@ def test_an_import(
 def test_availability_depends_on_the_target(driver: bytes, tmp_path: Path) -> None:
     data = with_import_name(driver, b"ExAllocatePoolWithTag", b"ExAllocatePool2")
     assert "imports" not in problems(inspect_bytes(data, tmp_path, Target(build=20348)))
-    assert "subsystem version" in problems(inspect_bytes(driver, tmp_path, Target(build=6000)))
+    assert "imports" not in problems(inspect_bytes(data, tmp_path, Target(build=19041)))
+    assert "imports" in problems(inspect_bytes(data, tmp_path, Target(build=19040)))
+    first = {build: problems(inspect_bytes(driver, tmp_path, Target(build=build))) for build in (7599, 7600)}
+    assert ["subsystem version" in found for found in first.values()] == [True, False]
+
+
+def test_the_kernel_is_two_images_and_an_image_may_be_listed_twice(driver: bytes, tmp_path: Path) -> None:
+    late = with_import_name(driver, b"ExAllocatePoolWithTag", b"ExAllocatePool2")
+    inspection = inspect_bytes(with_import_name(late, b"ntoskrnl.exe", b"HAL.dll"), tmp_path)
+    (finding,) = [f for f in inspection.findings if f.check == "imports"]
+    assert finding.status is Status.FAIL and "ExAllocatePool2 (build 19041 and later)" in finding.detail
+    image = pefile.PE(data=driver)
+    image.DIRECTORY_ENTRY_IMPORT *= 2
+    names = read_imports(pefile.PE(data=driver))["ntoskrnl.exe"]
+    assert read_imports(image) == {"ntoskrnl.exe": names * 2}
 
 
 def test_the_table_knows_all_that_our_build_imports(driver_build: DriverBuild) -> None:
@@ -150,6 +172,7 @@ def test_what_is_no_driver_is_one_line(driver_build: DriverBuild, driver: bytes,
         "text.sys": (b"hello\n" * 100, "is no PE image"),
         "elf.sys": (Path("/bin/true").read_bytes(), "is no PE image"),
         "half.sys": (driver[: len(driver) // 2], "is cut off"),
+        "short.sys": (driver[:-1], "is cut off"),
         "headers.sys": (driver[:300], "cut off"),
         "old.sys": (minimal_32_bit(), "32-bit image (i386)"),
         "program.sys": (driver_build.client.path.read_bytes(), "subsystem is console"),
@@ -164,6 +187,24 @@ def test_what_is_no_driver_is_one_line(driver_build: DriverBuild, driver: bytes,
     for path in (tmp_path / "none.sys", tmp_path):
         with pytest.raises(UsageError, match="cannot be read"):
             inspect_driver(path)
+
+
+def test_a_certificate_table_that_cannot_be_read_is_no_signature(driver: bytes, tmp_path: Path) -> None:
+    def table(offset: int, size: int) -> Change:
+        def change(image: pefile.PE) -> None:
+            directory = image.OPTIONAL_HEADER.DATA_DIRECTORY[4]
+            directory.VirtualAddress, directory.Size = offset, size
+
+        return change
+
+    for offset, size, said in (
+        (len(driver) - 4, 8, "lies outside the file"),
+        (0, 4, "lies outside the file"),
+        (len(driver) - 64, 64, "holds no PKCS #7 signature"),
+    ):
+        inspection = inspect_bytes(changed(driver, table(offset, size)), tmp_path)
+        (finding,) = [f for f in inspection.findings if f.check == "signature"]
+        assert finding.status is Status.FAIL and said in finding.detail and finding.remedy
 
 
 def test_damaged_files_never_end_in_a_traceback(driver: bytes, tmp_path: Path, identity: Identity) -> None:
@@ -201,6 +242,15 @@ def test_preflight_says_before_boot_what_would_fail(
         preflight(x86_64_build.sys.path, definition)
     sign_driver(x86_64_build.sys.path, tmp_path, identity)
     assert preflight(tmp_path / "pmctest.sys", definition).failures == ()
+    late = tmp_path / "late" / "pmctest.sys"
+    late.parent.mkdir()
+    late.write_bytes(
+        with_import_name(x86_64_build.sys.path.read_bytes(), b"ExAllocatePoolWithTag", b"ExAllocatePool2")
+    )
+    sign_driver(late, late.parent, identity)
+    assert preflight(late, definition, 20348).failures == ()
+    with pytest.raises(UsageError, match="imports: not in Windows build 17763: ExAllocatePool2"):
+        preflight(late, definition, 17763)
     other = definition.model_copy(update={"arch": Arch.AARCH64})
     with pytest.raises(UsageError, match="machine: the image is for x86-64"):
         preflight(tmp_path / "pmctest.sys", other)

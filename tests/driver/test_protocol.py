@@ -103,6 +103,13 @@ def test_64_bit_values_are_hexadecimal_on_the_wire() -> None:
     assert protocol.CallResult.model_validate({**CALL, "handle": "0xAb"}).handle == 0xAB
 
 
+@pytest.mark.parametrize("change", [{"group": 2**16}, {"group": -1}, {"reserved": (0, 0, 2**16)}])
+def test_what_fits_into_no_16_bits_is_refused(change: dict[str, Any]) -> None:
+    assert protocol.Affinity(mask=1, group=2**16 - 1, reserved=(0, 0, 2**16 - 1)).group == 65535
+    with pytest.raises(ValidationError):
+        protocol.Affinity.model_validate({"mask": 1, **change})
+
+
 @pytest.mark.parametrize("handle", ["ab", "0x", "0x10000000000000000", -1, 2**64, 1.5, None, "0x1 "])
 def test_what_is_no_64_bit_value_is_refused(handle: Any) -> None:
     with pytest.raises(ValidationError):
@@ -110,7 +117,16 @@ def test_what_is_no_64_bit_value_is_refused(handle: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"status": -1}, {"status": 2**32}, {"status": "0x0"}, {"written": 2}, {"more": 1}]
+    "change",
+    [
+        {"status": -1},
+        {"status": 2**32},
+        {"status": "0x0"},
+        {"cpu": "1"},
+        {"group": True},
+        {"written": 2},
+        {"more": 1},
+    ],
 )
 def test_what_is_no_call_is_refused(change: dict[str, Any]) -> None:
     protocol.CallResult.model_validate(CALL)

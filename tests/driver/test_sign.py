@@ -93,7 +93,25 @@ def test_a_signature_of_another_key_is_seen(
     signed.write_bytes(data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :])
     after = inspect_driver(signed).signature
     assert after is not None and after.hash_matches and not after.signature_valid
+    assert statuses(signed)["signature"] is Status.FAIL
     assert certificate.subject.rfc4514_string() == after.signer
+
+
+def test_a_weak_digest_is_refused_though_it_is_intact(
+    x86_64_build: DriverBuild, tmp_path: Path, identity: Identity
+) -> None:
+    signed = tmp_path / "pmctest.sys"
+    command: list[str | Path] = [require_tool("osslsigncode"), "sign", "-h", "sha1"]
+    command += ["-certs", identity.certificate]
+    command += ["-key", identity.key, "-in", x86_64_build.sys.path, "-out", signed]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    inspection = inspect_driver(signed)
+    assert inspection.signature is not None and inspection.signature.hash_matches
+    (finding,) = inspection.failures
+    assert (finding.check, finding.detail) == (
+        "signature",
+        "its digest is sha1, which current Windows refuses",
+    )
 
 
 def test_the_test_certificate_is_made_once_and_its_key_is_private(

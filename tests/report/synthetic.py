@@ -20,6 +20,7 @@ from harness.runs.record import (
     IncidentRecord,
     PhaseRecord,
     PlannedCell,
+    PlannedIssue,
     ProbeRecord,
     Record,
     Recorder,
@@ -54,6 +55,8 @@ class RunBuilder:
         host: Mapping[str, str] | None = None,
         cell_s: Mapping[str, float] | None = None,
         promised: Mapping[str, tuple[str, ...]] | None = None,
+        partial: bool = False,
+        issues: Sequence[PlannedIssue] = (),
     ) -> None:
         """`promised` makes it a run whose defects are to be noticed: by these clauses, by cell."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,6 +84,8 @@ class RunBuilder:
                     for cell in cells
                 ),
                 excluded=tuple(ExcludedCell(id=cell_id, reason=reason) for cell_id, reason in excluded),
+                partial=partial,
+                known_issues=tuple(issues),
                 host={**HOST, **(host or {})},
                 versions={"halpmc": "0.1.0", "qemu": "7.2.22"},
             )

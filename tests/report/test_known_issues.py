@@ -12,7 +12,7 @@ from rich.console import Console
 from harness.contract.outcomes import Outcome, Verdict
 from harness.report.findings import findings
 from harness.report.live import LiveProgress
-from harness.report.summary import Summary, is_red
+from harness.report.summary import Summary, is_red, summarize
 from harness.report.terminal import print_summary
 from harness.report.write import write_reports
 from harness.runs.record import (
@@ -131,10 +131,21 @@ def test_an_issue_of_a_whole_cell_passes_unexpectedly_when_nothing_fails(tmp_pat
     assert (summary.exit_code, summary.known_issues[0].problem) == (0, "")
 
 
+def test_an_issue_of_a_whole_cell_in_which_nothing_was_judged_does_not_pass(tmp_path: Path) -> None:
+    run = RunBuilder(
+        tmp_path, [guest_cell("bad")], clauses={"bad": ("FREE-2",)}, issues=[issue("bad", clauses=())]
+    )
+    run.clause("bad", "FREE-2", Outcome.ERROR)
+    run.end("bad", Verdict.UNKNOWN)
+    summary = summarize(run.finish())
+    assert (summary.known_issues[0].problem, summary.exit_code) == ("", 3)
+
+
 @pytest.mark.parametrize("outcome", [Outcome.SKIPPED, Outcome.ERROR])
 def test_what_was_not_judged_neither_passes_nor_fails(outcome: Outcome, tmp_path: Path) -> None:
     summary, _ = a_run(tmp_path, issue("bad"), outcomes={"FREE-2": outcome})
     assert summary.known_issues[0].problem == ""
+    assert (summary.known_issues[0].excused, summary.cells[0].known) == ((), {})
     assert summary.exit_code == (3 if outcome is Outcome.ERROR else 0)
 
 
@@ -145,6 +156,17 @@ def test_an_expired_issue_excuses_nothing_and_says_so(tmp_path: Path) -> None:
     assert summary.exit_code == 1
     assert "FAIL  FREE-2" in text
     assert "STALE known issue BUG-7 expired: it was known until 2025-03-13 (bad)" in text
+
+
+def test_a_run_across_midnight_is_of_the_day_it_began(tmp_path: Path) -> None:
+    run = RunBuilder(
+        tmp_path, [guest_cell("bad")], clauses={"bad": ("FREE-2",)}, issues=[issue("bad", until="2025-03-14")]
+    )
+    run.clause("bad", "FREE-2", Outcome.FAIL)
+    run.pass_time(24 * 3600)
+    run.end("bad", Verdict.BROKEN)
+    summary = summarize(run.finish())
+    assert (summary.exit_code, summary.cells[0].known) == (0, {"FREE-2": "BUG-7"})
 
 
 def test_an_expired_issue_is_red_even_when_nothing_fails(tmp_path: Path) -> None:

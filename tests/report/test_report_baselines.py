@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from harness.cli import app
 from harness.config.models import Accel, Arch, Cell, Generation, HalKind, HalSettings, WithoutPmu
 from harness.contract.cell_class import cell_class
-from harness.contract.clauses import CLAUSES
+from harness.contract.clauses import CLAUSES, JudgementKind
 from harness.contract.outcomes import Outcome, Verdict
 from harness.errors import UsageError
 from harness.paths import project_root
@@ -111,6 +111,7 @@ def test_a_new_observation_is_shown_and_no_failure(tmp_path: Path) -> None:
     assert summary.exit_code == 0
     assert summary.cells[0].baseline is not None
     assert {entry.state for entry in summary.cells[0].baseline.changes} == {"new"}
+    assert summary.cells[0].baseline.file == "", "there is none"
     console = Console(record=True, width=300)
     print_summary(summary, folder, console)
     assert "2 observations without a baseline" in console.export_text()
@@ -122,6 +123,73 @@ def test_a_record_clause_that_is_skipped_now_is_a_change(tmp_path: Path) -> None
     assert summary.cells[0].baseline is not None
     (entry,) = summary.cells[0].baseline.changes
     assert (entry.state, entry.new[0][:9]) == ("changed", "skipped: ")
+
+
+def test_a_clause_that_promises_and_was_skipped_observed_nothing(tmp_path: Path) -> None:
+    """Nor did a clause of the other generation, which is recorded as skipped."""
+    assert CLAUSES["FREE-2"].judgement is JudgementKind.ASSERT
+    assert CLAUSES["PARAM-2"].generations == {Generation.SHARED}
+    reasons = {"FREE-2": "nothing was granted", "ALLOC-8": "no other error was seen"}
+    (item,) = accept(run(tmp_path / "a", reasons, skipped=tuple(reasons)), tmp_path)
+    assert list(load_baseline(item.path)) == ["ALLOC-8"]
+    built = RunBuilder(tmp_path / "b", [guest_cell("one")], clauses={"one": ("PARAM-2", "ALLOC-8")})
+    built.start("one")
+    built.write(CellRecord(cell="one", provenance={"generation": "exclusive", "class": "old"}))
+    for clause in ("PARAM-2", "ALLOC-8"):
+        built.clause("one", clause, Outcome.SKIPPED, "a reason")
+    built.end("one", Verdict.PHANTOM)
+    (item,) = accept(built.folder, tmp_path)
+    assert list(load_baseline(item.path)) == ["ALLOC-8"]
+
+
+def test_a_test_that_records_twice_has_both_in_their_order(tmp_path: Path) -> None:
+    def twice(folder: Path, *reasons: str) -> Path:
+        built = RunBuilder(folder, [guest_cell("one")], clauses={"one": ("ALLOC-8",)})
+        built.start("one")
+        built.write(CellRecord(cell="one", provenance={"class": CLASS}))
+        for reason in reasons:
+            built.clause("one", "ALLOC-8", Outcome.RECORDED, reason)
+        built.end("one", Verdict.PHANTOM)
+        return built.folder
+
+    (item,) = accept(twice(tmp_path / "a", "first after 7 seconds", "second"), tmp_path)
+    assert load_baseline(item.path) == {"ALLOC-8": {"test_alloc_8": ("first after … seconds", "second")}}
+    same, turned = (
+        compared(twice(tmp_path / name, *reasons), tmp_path, strict=True)
+        for name, reasons in (
+            ("b", ("first after 11.5 seconds", "second")),
+            ("c", ("second", "first after 7 seconds")),
+        )
+    )
+    assert (same.exit_code, turned.exit_code) == (0, 1)
+
+
+def test_a_run_of_some_tests_leaves_the_rest_of_the_baseline(tmp_path: Path) -> None:
+    accept(run(tmp_path / "a", SEEN), tmp_path)
+    built = RunBuilder(tmp_path / "b", [guest_cell("one")], clauses={"one": ("ALLOC-8",)}, partial=True)
+    built.start("one")
+    built.write(CellRecord(cell="one", provenance={"generation": "shared", "class": CLASS}))
+    built.clause("one", "ALLOC-8", Outcome.RECORDED, "other")
+    built.end("one", Verdict.PHANTOM)
+    (item,) = accept(built.folder, tmp_path)
+    assert item.removed == []
+    kept = load_baseline(item.path)
+    assert kept["ALLOC-8"] == {"test_alloc_8": ("other",)}
+    assert kept["PARAM-2"] == {"test_param_2": tuple(SEEN["PARAM-2"].split("; "))}
+
+
+def test_cells_of_one_class_add_up(tmp_path: Path) -> None:
+    """What only one of them could observe belongs to their class; a cell that did not end is passed over."""
+    first = {"ALLOC-8": SEEN["ALLOC-8"]}
+    (item,) = accept(run(tmp_path / "a", first, SEEN), tmp_path)
+    assert list(load_baseline(item.path)) == ["ALLOC-8", "PARAM-2"]
+    cut = RunBuilder(tmp_path / "b", [guest_cell("cut")], clauses={"cut": ("ALLOC-8",)})
+    cut.start("cut")
+    cut.write(CellRecord(cell="cut", provenance={"class": "cut-class"}))
+    cut.clause("cut", "ALLOC-8", Outcome.RECORDED, "half")
+    with pytest.raises(UsageError, match="no cell whose guest was observed"):
+        accept(cut.folder, tmp_path)
+    assert not (tmp_path / "embedded" / "cut-class.yaml").exists()
 
 
 def test_a_whole_run_takes_out_what_is_gone(tmp_path: Path) -> None:
@@ -150,7 +218,15 @@ def test_the_command_accepts_and_says_what_changes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[", "schema: 2\nguest: a\nclass: b\nobservations: {}\n", "guest: a\n", "\x00", "schema: 1\n"]
+    "text",
+    [
+        "[",
+        "schema: 2\nguest: a\nclass: b\nobservations: {}\n",
+        "guest: a\n",
+        "\x00",
+        "schema: 1\n",
+        "schema: 1\nguest: ../a\nclass: b\nobservations: {}\n",
+    ],
 )
 def test_a_file_that_is_no_baseline_is_a_usage_error_before_the_run(text: str, tmp_path: Path) -> None:
     path = tmp_path / "embedded" / "x.yaml"

@@ -18,6 +18,7 @@ from harness.report.compare import compare_folders
 from harness.report.comparison import Comparison
 from harness.report.schemas import json_schema
 from harness.report.speed import greater, slower
+from harness.runs.record import CellRecord
 from tests.report.synthetic import START, RunBuilder, demo, guest_cell
 from tests.unit.test_cli import halpmc
 
@@ -62,6 +63,101 @@ def test_what_is_not_judged_any_more_is_no_pass(tmp_path: Path) -> None:
     assert [change.clause for change in back.regained] == ["FREE-2"]
 
 
+def small(folder: Path, outcomes: dict[str, Outcome], *, planned: tuple[str, ...] = ()) -> Path:
+    """A run of one cell with these outcomes; `planned` are clauses that were not recorded."""
+    run = RunBuilder(folder, [guest_cell("one")], clauses={"one": (*outcomes, *planned)})
+    for clause, outcome in outcomes.items():
+        run.clause("one", clause, outcome)
+    run.end("one", Verdict.PHANTOM)
+    return run.finish()
+
+
+P, F, S, E, R = Outcome.PASS, Outcome.FAIL, Outcome.SKIPPED, Outcome.ERROR, Outcome.RECORDED
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind", "gate"),
+    [
+        (P, F, "new_failures", 1),
+        (E, F, "new_failures", 1),
+        (S, F, "new_failures", 1),
+        (F, F, "still_failing", 0),
+        (F, P, "fixed", 0),
+        (F, S, "lost", 0),
+        (F, E, "lost", 3),
+        (P, E, "lost", 3),
+        (R, E, "lost", 3),
+        (P, "not recorded", "lost", 3),
+        (F, "not recorded", "lost", 3),
+        (P, "not planned", "lost", 0),
+        (P, S, "lost", 0),
+        (E, P, "regained", 0),
+        ("not planned", P, "regained", 0),
+        (S, E, "", 0),
+        (P, R, "", 0),
+    ],
+)
+def test_every_change_of_a_result_has_its_kind(
+    old: Outcome | str, new: Outcome | str, kind: str, gate: int, tmp_path: Path
+) -> None:
+    folders = [
+        small(
+            tmp_path / name,
+            {"PRES-1": P, **({"ALLOC-2": one} if isinstance(one, Outcome) else {})},
+            planned=("ALLOC-2",) if one == "not recorded" else (),
+        )
+        for name, one in (("a", old), ("b", new))
+    ]
+    found = compare_folders(*folders)
+    changes = {
+        name: [(change.clause, change.old, change.new) for change in getattr(found, name)]
+        for name in ("new_failures", "still_failing", "fixed", "lost", "regained")
+        if getattr(found, name)
+    }
+    assert changes == ({kind: [("ALLOC-2", str(old), str(new))]} if kind else {})
+    assert found.gate == gate
+
+
+def test_what_was_fixed_is_told_with_what_was_wrong(tmp_path: Path) -> None:
+    for name, outcome, reason in (("a", F, "freed twice"), ("b", P, "STATUS_INVALID_PARAMETER")):
+        run = RunBuilder(tmp_path / name, [guest_cell("one")], clauses={"one": ("FREE-2",)})
+        run.clause("one", "FREE-2", outcome, reason)
+        run.end("one", Verdict.PHANTOM)
+        run.finish()
+    [change] = compare_folders(tmp_path / "a", tmp_path / "b").fixed
+    assert change.reason == "freed twice"
+
+
+def test_a_cell_that_is_broken_without_a_clause_is_a_failure(tmp_path: Path) -> None:
+    """Such as a refusal with a status that no page documents."""
+    for name, verdict in (("a", Verdict.REFUSED), ("b", Verdict.BROKEN), ("c", Verdict.BROKEN)):
+        run = RunBuilder(tmp_path / name, [guest_cell("one")], clauses={"one": ("PRES-1",)})
+        run.clause("one", "PRES-1")
+        run.end("one", verdict, "a reason")
+        run.finish()
+    found = compare_folders(tmp_path / "a", tmp_path / "b")
+    [change] = found.new_failures
+    assert (change.clause, change.old, change.new, change.reason) == ("", "refused", "broken", "a reason")
+    assert found.gate == 1
+    [other] = found.verdicts
+    assert (other.old, other.new, other.cells) == ("refused", "broken", ("one",))
+    again = compare_folders(tmp_path / "b", tmp_path / "c")
+    assert (again.new_failures, len(again.still_failing), again.gate) == ((), 1, 0)
+
+
+def test_what_is_lost_is_counted_by_cells(tmp_path: Path) -> None:
+    cells = [guest_cell(name) for name in ("one", "two")]
+    for name, outcome in (("a", P), ("b", E)):
+        clauses = dict.fromkeys(("one", "two"), ("FREE-1",))
+        run = RunBuilder(tmp_path / name, cells, clauses=clauses)
+        for cell in cells:
+            run.clause(cell.id, "FREE-1", outcome)
+            run.end(cell.id, Verdict.PHANTOM)
+        run.finish()
+    text = compare_text.opening(compare_folders(tmp_path / "a", tmp_path / "b"))
+    assert "2 results that could be judged cannot be judged now." in text
+
+
 def test_a_run_that_was_killed_does_not_open_the_gate(tmp_path: Path) -> None:
     demo(tmp_path / "a")
     demo(tmp_path / "b", begin=LATER)
@@ -84,6 +180,8 @@ def test_new_and_removed_cells_are_named_and_a_new_one_may_fail(tmp_path: Path) 
     assert (found.new_cells, found.removed_cells) == (("three",), ("one",))
     [change] = found.new_failures
     assert (change.cells, change.old) == (("three",), "not planned")
+    good = compare_folders(tmp_path / "b", tmp_path / "a")
+    assert (good.new_cells, good.regained, good.gate) == (("one",), (), 0), "a new cell had nothing to lose"
 
 
 def test_differences_of_provenance_are_named_with_their_cells(tmp_path: Path) -> None:
@@ -100,6 +198,34 @@ def test_differences_of_provenance_are_named_with_their_cells(tmp_path: Path) ->
     text = compare_text.plain(found)
     assert "test driver: 2e2e2e2e2e2e → 9f9f9f9f9f9f" in text
     assert "What differs between the runs: host kernel and test driver." in text
+
+
+def test_a_difference_of_some_cells_names_them_and_one_that_did_not_start_says_nothing(
+    tmp_path: Path,
+) -> None:
+    names = ("same", "other", "never")
+    for folder, driver in (("a", "2e"), ("b", "9f")):
+        run = RunBuilder(
+            tmp_path / folder, [guest_cell(n) for n in names], clauses=dict.fromkeys(names, ("FREE-1",))
+        )
+        for name in names:
+            if (folder, name) != ("b", "never"):
+                run.start(name)
+            if name == "other":
+                run.write(CellRecord(cell=name, provenance={"driver_sha256": driver * 32}))
+            run.clause(name, "FREE-1")
+            run.end(name, Verdict.PHANTOM)
+        run.finish()
+    found = compare_folders(tmp_path / "a", tmp_path / "b")
+    assert [(one.key, one.cells) for one in found.provenance] == [("driver_sha256", ("other",))]
+
+
+def test_another_matrix_is_told(tmp_path: Path) -> None:
+    old, new = small(tmp_path / "a", {"FREE-1": P}), small(tmp_path / "b", {"FREE-1": P})
+    records = new / "records.jsonl"
+    records.write_text(records.read_text().replace("ab" * 32, "cd" * 32))
+    [difference] = compare_folders(old, new).provenance
+    assert (difference.key, difference.old, difference.new) == ("matrix", "ab" * 32, "cd" * 32)
 
 
 def test_another_configuration_under_the_same_name_is_told_by_its_axes(tmp_path: Path) -> None:
@@ -133,6 +259,23 @@ def test_where_a_call_ran_and_the_value_of_a_handle_are_no_change(tmp_path: Path
     assert compare_folders(old, seen(tmp_path / "b", status=0, handle=2859080, cpu=1)).records == ()
     [change] = compare_folders(old, seen(tmp_path / "c", status=0, handle=0, cpu=0)).records
     assert (change.old, change.new) == ("not NULL", "NULL")
+
+
+def test_what_was_seen_more_or_less_is_a_change(tmp_path: Path) -> None:
+    def run_of(folder: Path, **answers: object) -> Path:
+        run = RunBuilder(folder, [guest_cell("one")], clauses={"one": ("ALLOC-8",)})
+        run.clause("one", "ALLOC-8", Outcome.RECORDED, observations=tuple(answers.items()))
+        run.end("one", Verdict.PHANTOM)
+        return run.finish()
+
+    old = run_of(tmp_path / "a", first=[1, 2], second="x")
+    for name, answers, told in (
+        ("b", {"first": [1, 3], "second": "x"}, ("test_alloc_8: first, 1", "2", "3")),
+        ("c", {"first": [1, 2]}, ("test_alloc_8: second", "x", "not seen")),
+        ("d", {"first": [1, 2], "second": "x", "third": 3}, ("test_alloc_8: third", "not seen", "3")),
+    ):
+        [change] = compare_folders(old, run_of(tmp_path / name, **answers)).records
+        assert (change.what, change.old, change.new) == told
 
 
 def runs_with(folder: Path, before: list[float], after: list[float]) -> Comparison:
@@ -194,6 +337,30 @@ def test_markdown_shows_text_as_text(tmp_path: Path) -> None:
     markdown = compare_text.markdown(compare_folders(tmp_path / "a", tmp_path / "b"))
     assert "\\<img src=x\\> \\[a\\](javascript:alert(1)) \\*b\\* \\| \\`c\\`" in markdown
     assert markdown.startswith("# synthetic: the run of 14 March 2025")
+
+
+def test_markdown_of_names_that_are_markup(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        run = RunBuilder(tmp_path / folder, [guest_cell("one")], name="<b>*x*", clauses={"one": ("<i>_c_",)})
+        run.clause("one", "<i>_c_", Outcome.PASS if folder == "a" else Outcome.FAIL, "a reason")
+        run.end("one", Verdict.PHANTOM)
+        run.finish()
+    markdown = compare_text.markdown(compare_folders(tmp_path / "a", tmp_path / "b"))
+    assert "<b>" not in markdown and "<i>" not in markdown
+    assert markdown.startswith("# \\<b\\>\\*x\\*: the run of")
+    assert "**\\<i\\>\\_c\\_ in 1 cell**" in markdown
+
+
+def test_the_opening_names_five_clauses_and_of_more_the_first_four(tmp_path: Path) -> None:
+    clauses = ("ALLOC-1", "ALLOC-2", "ALLOC-3", "FREE-1", "FREE-2", "FREE-3")
+    old = small(tmp_path / "a", dict.fromkeys(clauses, P))
+    for number, words in (
+        (5, "ALLOC-1, ALLOC-2, ALLOC-3, FREE-1 and FREE-2 in 1 cell."),
+        (6, "ALLOC-1, ALLOC-2, ALLOC-3, FREE-1 and 2 more in 1 cell."),
+    ):
+        outcomes = {clause: F if n < number else P for n, clause in enumerate(clauses)}
+        new = small(tmp_path / str(number), outcomes)
+        assert f"Newly violated: {words}" in compare_text.opening(compare_folders(old, new))
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ import pytest
 
 from harness.contract.outcomes import Outcome, Verdict
 from harness.errors import InfrastructureError, UsageError
-from harness.report.history import read_history
-from harness.report.history_store import FILE_NAME
+from harness.report import history_store
+from harness.report.history import LAST_SHOWN, durations, history_of, previous_run, read_history
+from harness.report.history_store import FILE_NAME, open_store
 from tests.report.synthetic import START, RunBuilder, demo, guest_cell, series
 
 CELL = "embedded-max-pmu_off-shared-grant"
@@ -89,6 +90,138 @@ def test_clauses_that_come_later_do_not_move_the_others(tmp_path: Path) -> None:
     [flaky] = read_history(tmp_path).flaky
     assert flaky.clause == "FREE-2"
     assert flaky.last == (Outcome.ERROR, Outcome.FAIL)
+
+
+def test_as_many_clauses_of_other_names_are_other_clauses(tmp_path: Path) -> None:
+    for number, clauses in enumerate((("FREE-1", "FREE-2"), ("FREE-2", "FREE-3"))):
+        a_run(
+            tmp_path / f"{number}",
+            _day(number),
+            dict.fromkeys(clauses, Outcome.PASS) | {clauses[0]: Outcome.FAIL},
+        )
+    [flaky] = read_history(tmp_path).flaky
+    assert (flaky.clause, flaky.last) == ("FREE-2", (Outcome.PASS, Outcome.FAIL))
+
+
+def test_the_same_clauses_in_another_order_are_the_same(tmp_path: Path) -> None:
+    outcomes = {"FREE-1": Outcome.PASS, "FREE-2": Outcome.ERROR}
+    a_run(tmp_path / "0", _day(0), outcomes)
+    a_run(tmp_path / "1", _day(1), dict(reversed(outcomes.items())))
+    assert read_history(tmp_path).flaky == ()
+
+
+def a_run(
+    folder: Path,
+    begin: datetime,
+    outcomes: dict[str, Outcome],
+    *,
+    finished: bool = True,
+    partial: bool = False,
+    seconds: float = 11.2,
+    verdict: Verdict = Verdict.PHANTOM,
+    driver: str = "2e",
+) -> None:
+    run = RunBuilder(
+        folder, [guest_cell("one")], clauses={"one": tuple(outcomes)}, begin=begin, partial=partial,
+        cell_s={"one": seconds}, provenance={"driver_sha256": driver * 32},
+    )  # fmt: skip
+    run.start("one")
+    for clause, outcome in outcomes.items():
+        run.clause("one", clause, outcome)
+    run.end("one", verdict)
+    if finished:
+        run.finish()
+
+
+PASSED = {"FREE-1": Outcome.PASS}
+
+
+def test_the_last_runs_are_the_newest_and_up_to_a_time(tmp_path: Path) -> None:
+    for number in range(5):
+        a_run(tmp_path / f"{number}", _day(number), PASSED, seconds=10.0 + number)
+    history = read_history(tmp_path, last=3)
+    assert [run.folder for run in history.runs] == ["2", "3", "4"]
+    [times] = history.cells
+    assert (times.runs, times.min_s, times.median_s, times.max_s, times.last_s) == (3, 12.0, 13.0, 14.0, 14.0)
+    with open_store(tmp_path / FILE_NAME) as store:
+        past = history_of(store, str(tmp_path), last=2, until=_day(3).isoformat())
+    assert [run.folder for run in past.runs] == ["2", "3"]
+
+
+def test_the_last_twenty_results_are_shown(tmp_path: Path) -> None:
+    for number in range(LAST_SHOWN + 2):
+        a_run(tmp_path / f"{number:02}", _day(number), {"FREE-1": Outcome.PASS if number else Outcome.FAIL})
+    [flaky] = read_history(tmp_path).flaky
+    assert (flaky.changes, flaky.last) == (1, (Outcome.PASS,) * LAST_SHOWN)
+
+
+def test_the_run_before_is_the_last_whole_one(tmp_path: Path) -> None:
+    """Of the same matrix; a killed one, or one of some tests, is none to compare with."""
+    a_run(tmp_path / "oldest", _day(0), PASSED)
+    a_run(tmp_path / "older", _day(1), PASSED)
+    a_run(tmp_path / "killed", _day(2), PASSED, finished=False)
+    a_run(tmp_path / "partial", _day(3), PASSED, partial=True)
+    demo(tmp_path / "other-matrix", begin=_day(4))
+    a_run(tmp_path / "this", _day(5), PASSED)
+    a_run(tmp_path / "later", _day(6), PASSED)
+    with open_store(tmp_path / FILE_NAME) as store:
+        store.sync(tmp_path, lambda _: None)
+        assert previous_run(store, "this") == "older"
+        assert previous_run(store, "oldest") is None
+
+
+def test_durations_are_of_runs_on_the_same_ground_that_were_judged(tmp_path: Path) -> None:
+    a_run(tmp_path / "0", _day(0), PASSED, seconds=1.0)
+    a_run(tmp_path / "1", _day(1), PASSED, seconds=2.0, driver="9f")
+    a_run(tmp_path / "2", _day(2), PASSED, seconds=3.0)
+    a_run(tmp_path / "3", _day(3), PASSED, seconds=4.0, verdict=Verdict.UNKNOWN)
+    a_run(tmp_path / "4", _day(4), PASSED, seconds=5.0)
+    a_run(tmp_path / "5", _day(5), PASSED, seconds=6.0)
+
+    def between(begin: str, last: int) -> list[float]:
+        return durations(store, "synthetic", begin, _day(last).isoformat())["one"]
+
+    with open_store(tmp_path / FILE_NAME) as store:
+        store.sync(tmp_path, lambda _: None)
+        assert between("", 4) == [5.0, 3.0, 1.0]
+        assert between(_day(2).isoformat(), 5) == [6.0, 5.0], "what the other side has is not counted again"
+
+
+def test_records_that_changed_and_are_as_long_as_before_are_read_again(tmp_path: Path) -> None:
+    a_run(tmp_path / "0", _day(0), PASSED)
+    assert read_history(tmp_path).runs[0].counts[Outcome.FAIL] == 0
+    records = tmp_path / "0" / "records.jsonl"
+    records.write_text(records.read_text().replace('"pass"', '"fail"'))
+    assert read_history(tmp_path).runs[0].counts[Outcome.FAIL] == 1
+
+
+def test_a_file_that_somebody_else_writes_to_is_not_thrown_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_run(tmp_path / "0", _day(0), PASSED)
+    read_history(tmp_path)
+    monkeypatch.setattr(history_store, "WAIT_S", 0.1)
+    other = sqlite3.connect(tmp_path / FILE_NAME)
+    other.execute("BEGIN EXCLUSIVE")
+    said: list[str] = []
+    with pytest.raises(InfrastructureError, match="database is locked"):
+        read_history(tmp_path, say=said.append)
+    assert said == []
+    other.rollback()
+    other.close()
+    assert len(read_history(tmp_path).runs) == 1
+
+
+def test_a_run_that_takes_the_place_of_one_that_is_gone(tmp_path: Path) -> None:
+    """Nothing of the old one's results is left to stand in its way."""
+    for number in range(2):
+        a_run(tmp_path / f"{number}", _day(number), PASSED)
+    read_history(tmp_path)
+    shutil.rmtree(tmp_path / "1")
+    read_history(tmp_path)
+    a_run(tmp_path / "2", _day(2), {"FREE-1": Outcome.FAIL})
+    history = read_history(tmp_path)
+    assert [(run.folder, run.counts[Outcome.FAIL]) for run in history.runs] == [("0", 0), ("2", 1)]
 
 
 def test_what_grew_is_read_again_and_what_is_gone_is_forgotten(tmp_path: Path) -> None:

@@ -97,3 +97,37 @@ def test_what_xml_cannot_carry_is_written_as_an_escape(tmp_path: Path) -> None:
     assert failure is not None
     assert failure.attrib["message"] == 'a\\x00b\\x1b[31m]]> <script>"&\\ufffe \\u202egnp.exe second line'
     assert (failure.text or "").endswith("\nsecond line")
+
+
+def test_a_cell_without_a_verdict_is_an_error(tmp_path: Path) -> None:
+    run = RunBuilder(tmp_path, [guest_cell("one")], clauses={"one": ("PRES-1",)})
+    run.clause("one", "PRES-1")
+    run.end("one", Verdict.UNKNOWN, "granted, but whether counters count was not seen")
+    root = junit(run.finish())
+    assert (root.attrib["errors"], root.attrib["failures"]) == ("1", "0")
+    error = case(root, "one", "cell verdict").find("error")
+    assert error is not None
+    assert error.attrib["message"] == "unknown: granted, but whether counters count was not seen"
+
+
+def test_names_and_properties_from_a_guest_cannot_break_the_document(tmp_path: Path) -> None:
+    run = RunBuilder(
+        tmp_path, [guest_cell("one")], name="n\x01<", clauses={"one": ("X\x02",)},
+        provenance={"guest_title": 'Windows\x00 "11"\x1b[0m\n<b>'},
+    )  # fmt: skip
+    run.start("one")
+    run.clause("one", "X\x02", test="t::\x03")
+    run.end("one", Verdict.PHANTOM)
+    root = junit(run.finish())
+    assert root.attrib["name"] == "n\\x01<"
+    suite = next(s for s in root if s.attrib["name"] == "one")
+    assert properties(suite)["provenance.guest_title"] == 'Windows\\x00 "11"\\x1b[0m <b>'
+    assert properties(case(root, "one", "X\\x02"))["tests"] == "t::\\x03"
+
+
+def test_the_time_of_a_clause_is_that_of_all_its_tests(tmp_path: Path) -> None:
+    run = RunBuilder(tmp_path, [guest_cell("one")], clauses={"one": ("PRES-1",)})
+    for number in range(3):
+        run.clause("one", "PRES-1", test=f"t::{number}")
+    run.end("one", Verdict.PHANTOM)
+    assert case(junit(run.finish()), "one", "PRES-1").attrib["time"] == "0.300"

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from harness.config.models import HalSettings
 from harness.contract.outcomes import Outcome, Verdict
+from harness.report.findings import findings
 from harness.report.live import LiveProgress
 from harness.report.summary import Summary, summarize
 from harness.report.terminal import print_summary
@@ -53,6 +54,7 @@ def run_of(
 def test_a_noticed_defect_is_green(tmp_path: Path) -> None:
     summary = run_of(tmp_path, {"FREE-2": (Outcome.FAIL, "seen"), "ALLOC-2": (Outcome.FAIL, "seen")})
     (kill,) = summary.defects
+    assert findings(summary) == []
     assert (kill.defect, kill.generation, kill.cell) == ("double-free-accepted", "shared", BROKEN)
     assert (kill.promised, kill.killed_by, kill.changed) == (("FREE-2",), ("ALLOC-2", "FREE-2"), ())
     assert (kill.survived, kill.judged, kill.verdict) == (False, True, "killed")
@@ -91,6 +93,20 @@ def test_a_promise_that_was_skipped_is_no_survivor(tmp_path: Path) -> None:
     """Such as a race on a host that is too busy for calls to meet."""
     summary = run_of(tmp_path, {"FREE-2": (Outcome.SKIPPED, "calls did not meet")})
     assert (summary.defects[0].survived, summary.defects[0].judged, summary.exit_code) == (True, False, 3)
+
+
+def test_a_survivor_outweighs_what_nobody_can_say(tmp_path: Path) -> None:
+    names = ("double-free-accepted", "free-keeps")
+    cells = [guest_cell(name, hal=HalSettings(defect=name)) for name in names]
+    run = RunBuilder(
+        tmp_path, cells, clauses=dict.fromkeys(names, ("FREE-2",)), promised=dict.fromkeys(names, ("FREE-2",))
+    )
+    for name, outcome in zip(names, (Outcome.ERROR, Outcome.PASS), strict=True):
+        run.clause(name, "FREE-2", outcome)
+        run.end(name, Verdict.PHANTOM)
+    summary = summarize(run.finish())
+    assert [kill.verdict for kill in summary.defects] == ["not judged", "survived"]
+    assert (summary.exit_code, summary.exit_meaning) == (1, "not noticed: free-keeps")
 
 
 def test_what_could_not_be_judged_beside_the_promise_does_not_matter(tmp_path: Path) -> None:
@@ -175,8 +191,15 @@ def test_survivors_in_junit_and_page(tmp_path: Path) -> None:
     run_of(tmp_path, {})
     write_reports(tmp_path)
     suites = ElementTree.parse(tmp_path / "junit.xml").getroot()
-    assert suites.get("failures") == "1"
+    assert (suites.get("failures"), suites.get("errors")) == ("1", "0")
     assert "1 of 1 defect survived" in (tmp_path / "report.html").read_text()
+
+
+def test_a_defect_that_could_not_be_judged_is_an_error_in_junit(tmp_path: Path) -> None:
+    run_of(tmp_path, {"FREE-2": (Outcome.ERROR, "QEMU died")})
+    write_reports(tmp_path)
+    suites = ElementTree.parse(tmp_path / "junit.xml").getroot()
+    assert (suites.get("failures"), suites.get("errors")) == ("0", "1")
 
 
 def test_progress_is_quiet_about_what_is_wanted(tmp_path: Path) -> None:

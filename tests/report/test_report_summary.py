@@ -12,10 +12,10 @@ from harness.contract.outcomes import Outcome, Verdict
 from harness.errors import InfrastructureError, UsageError
 from harness.probe.models import PmuVerdict
 from harness.report.findings import findings
-from harness.report.summary import UNENDED, summarize
+from harness.report.summary import UNENDED, is_red, summarize
 from harness.report.write import write_reports
-from harness.runs.record import Recorder
-from tests.report.synthetic import RunBuilder, demo, guest_cell, probe_cell
+from harness.runs.record import IncidentRecord, Recorder
+from tests.report.synthetic import START, RunBuilder, demo, guest_cell, probe_cell
 
 
 def test_the_demo_conforms(tmp_path: Path) -> None:
@@ -74,9 +74,13 @@ def test_exit_code_by_outcome(tmp_path: Path, outcome: Outcome, exit_code: int) 
 def test_exit_code_by_verdict(tmp_path: Path, verdict: Verdict, exit_code: int) -> None:
     run = run_with(tmp_path, Outcome.PASS)
     run.end("one", verdict)
-    summary = summarize(run.finish(exit_code))
+    summary = summarize(run.finish())
     assert summary.exit_code == exit_code
+    assert (
+        summary.problems == ()
+    )  # no shortage, and no exit code that went unexplained: it is the verdict alone
     assert bool(findings(summary)) == (exit_code != 0)
+    assert is_red(summary.cells[0]) == (exit_code != 0)
 
 
 def test_a_shortage_is_red_and_named(tmp_path: Path) -> None:
@@ -86,6 +90,7 @@ def test_a_shortage_is_red_and_named(tmp_path: Path) -> None:
     assert (summary.planned, summary.recorded, summary.exit_code) == (3, 2, 3)
     assert summary.cells[0].missing == ("ALLOC-2",)
     assert summary.problems == ("one: 1 of 3 clauses not recorded: ALLOC-2",)
+    assert is_red(summary.cells[0])
     assert [finding.kind for finding in findings(summary)] == ["record"]
 
 
@@ -93,7 +98,7 @@ def test_a_violation_outweighs_a_shortage(tmp_path: Path) -> None:
     run = run_with(tmp_path)
     run.clause("one", "ALLOC-1", Outcome.FAIL)
     run.end("one", Verdict.BROKEN)
-    summary = summarize(run.finish(1))
+    summary = summarize(run.finish())
     assert summary.exit_code == 1
     assert {finding.kind for finding in findings(summary)} == {"fail", "record"}
 
@@ -102,9 +107,58 @@ def test_an_incident_alone_is_infrastructure(tmp_path: Path) -> None:
     run = run_with(tmp_path, Outcome.PASS)
     run.incident("one", "QEMU died", evidence={"serial": "cells/one/serial.log"})
     run.end("one", Verdict.PHANTOM)
-    summary = summarize(run.finish(3))
+    summary = summarize(run.finish())
     assert summary.exit_code == 3
+    assert summary.problems == ()
     assert summary.cells[0].incidents[0].message == "QEMU died"
+    assert [(finding.kind, finding.reason) for finding in findings(summary)] == [
+        ("infrastructure", "QEMU died")
+    ]
+
+
+def test_a_cell_that_an_incident_left_without_a_verdict_is_one_finding(tmp_path: Path) -> None:
+    run = run_with(tmp_path, Outcome.PASS)
+    run.incident("one", "QEMU died")
+    run.end("one", Verdict.UNKNOWN)
+    assert [finding.kind for finding in findings(summarize(run.finish()))] == ["infrastructure"]
+
+
+def test_a_guest_that_stopped_is_a_finding_and_no_violation(tmp_path: Path) -> None:
+    """Of the clauses that may stop a guest alone: in the reason of another clause the word means nothing."""
+    clauses = ("PARAM-4", "IRQL-2", "ALLOC-8")
+    run = RunBuilder(tmp_path, [guest_cell("one")], clauses={"one": clauses})
+    stopped = "no handle cell: bugcheck (0x50 PAGE_FAULT_IN_NONPAGED_AREA)"
+    for clause, reason in zip(clauses, (stopped, "at IRQL 2: documented error (0)", stopped), strict=True):
+        run.clause("one", clause, Outcome.RECORDED, reason)
+    run.end("one", Verdict.PHANTOM)
+    summary = summarize(run.finish())
+    assert summary.exit_code == 0
+    assert [(one.kind, one.clauses, one.reason) for one in findings(summary)] == [
+        ("crash", ("PARAM-4",), stopped)
+    ]
+
+
+def test_what_went_right_at_the_second_try_is_green_and_told(tmp_path: Path) -> None:
+    run = run_with(tmp_path, Outcome.PASS)
+    run.write(
+        IncidentRecord(time=run.clock, cell="one", branch="infrastructure", message="QEMU died", retried=True)
+    )
+    run.end("one", Verdict.PHANTOM)
+    summary = summarize(run.finish())
+    (cell,) = summary.cells
+    assert (summary.exit_code, cell.incidents) == (0, ())
+    assert [retry.message for retry in cell.retries] == ["QEMU died"]
+    assert [(finding.kind, finding.cells) for finding in findings(summary)] == [("retried", ("one",))]
+
+
+def test_a_run_of_some_tests_says_that_it_is_partial(tmp_path: Path) -> None:
+    for partial in (False, True):
+        run = RunBuilder(
+            tmp_path / str(partial), [guest_cell("one")], clauses={"one": ("ALLOC-2",)}, partial=partial
+        )
+        run.clause("one", "ALLOC-2")
+        run.end("one", Verdict.PHANTOM)
+        assert summarize(run.finish()).partial is partial
 
 
 def test_a_killed_run_says_where_it_was(tmp_path: Path) -> None:
@@ -123,9 +177,19 @@ def test_a_killed_run_says_where_it_was(tmp_path: Path) -> None:
     assert (cut.verdict, cut.reason, cut.realised) == (Verdict.UNKNOWN, UNENDED, None)
     assert cut.clauses == {"PRES-1": Outcome.PASS}
     assert cut.duration_s == pytest.approx(0.1)
+    assert summary.duration_s == pytest.approx((run.clock - START).total_seconds())
     assert (never.verdict, never.probe, never.duration_s) == (Verdict.UNKNOWN, None, 0.0)
     assert len(never.missing) == len(SUITE)
-    assert len(summary.problems) == 2
+    missing = [clause for clause in SUITE if clause != "PRES-1"]
+    shown, more = ", ".join(missing[:8]), len(missing) - 8
+    assert summary.problems == (
+        f"cut: {UNENDED}; {len(missing)} of {len(SUITE)} clauses not recorded: {shown} and {more} more",
+        f"never: {UNENDED}; none of {len(SUITE)} clauses recorded",
+    )
+    assert [(finding.kind, finding.cells) for finding in findings(summary)] == [
+        ("record", ("cut",)),
+        ("record", ("never",)),
+    ]
 
 
 def test_a_cell_whose_process_died_has_the_incident_in_its_reason(tmp_path: Path) -> None:
@@ -137,12 +201,13 @@ def test_a_cell_whose_process_died_has_the_incident_in_its_reason(tmp_path: Path
 def test_of_several_tests_the_worst_counts_and_all_reasons_stay(tmp_path: Path) -> None:
     run = run_with(tmp_path, Outcome.PASS)
     run.clause("one", "ALLOC-2", Outcome.SKIPPED, "one CPU only", test="t::second")
-    run.clause("one", "PRES-1", Outcome.ERROR, "SSH broke", test="t::second")
+    run.clause("one", "PRES-1", Outcome.SKIPPED, "not asked", test="t::second")
+    run.clause("one", "PRES-1", Outcome.ERROR, "SSH broke", test="t::third")
     run.end("one", Verdict.PHANTOM)
     summary = summarize(run.finish(3))
     cell = summary.cells[0]
     assert cell.clauses == {"PRES-1": Outcome.ERROR, "ALLOC-1": Outcome.PASS, "ALLOC-2": Outcome.PASS}
-    assert cell.clause_reasons == {"PRES-1": "SSH broke", "ALLOC-2": "one CPU only"}
+    assert cell.clause_reasons == {"PRES-1": "SSH broke; not asked", "ALLOC-2": "one CPU only"}
     assert summary.recorded == 3
 
 
@@ -198,6 +263,7 @@ def test_one_cause_is_one_finding(tmp_path: Path) -> None:
     assert [finding.kind for finding in found] == ["fail", "infrastructure", "record"]
     violation, incident, shortage = found
     assert (violation.clauses, len(violation.cells)) == (("FREE-1",), 3)
+    assert (violation.reason, incident.reason) == ("granted twice", "SSH: no answer")
     assert (incident.clauses, len(incident.cells)) == (("ALLOC-1", "ALLOC-2"), 3)
     assert shortage.cells == ("cell-3", "cell-4")
 

@@ -72,6 +72,16 @@ class Memory:
             table = (entry & 0x000FFFFFFFFFF000) // PAGE
         return self.pages[table]
 
+    def walk(self, virtual: int) -> list[tuple[int, int]]:
+        """The page and the offset of the entries, one a level, that lead to a virtual address that is mapped."""
+        table, found = 1, []
+        for shift in (39, 30, 21, 12):
+            slot = (virtual >> shift & 0x1FF) * 8
+            found.append((table, slot))
+            (entry,) = struct.unpack_from("<Q", self.pages[table], slot)
+            table = (entry & 0x000FFFFFFFFFF000) // PAGE
+        return found
+
     def write(self, virtual: int, data: bytes) -> None:
         for at, byte in enumerate(data, virtual):
             self.map(at)[at % PAGE] = byte

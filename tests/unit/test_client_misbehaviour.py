@@ -98,6 +98,18 @@ def over_ssh(client: Client, folder: Path) -> Generator[ClientSession, None, Non
             yield session
 
 
+@pytest.mark.parametrize("version", [protocol.PROTOCOL_VERSION - 1, protocol.PROTOCOL_VERSION + 1])
+def test_a_client_of_another_protocol_is_not_talked_to(
+    version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(HELLO, "protocol", version)
+    with (
+        pytest.raises(ProtocolError, match=f"the client speaks protocol {version}, the harness"),
+        over_lane(lambda _: b"", tmp_path),
+    ):
+        pass
+
+
 both_ways = pytest.mark.parametrize("way", [over_ssh, over_lane], ids=["ssh", "lane"])
 
 

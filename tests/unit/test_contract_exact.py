@@ -36,7 +36,9 @@ class Seen:
     counters: Sequence[Counted]
 
 
-def probe(keys: Sequence[tuple[str, str]] = tuple(KEYS)) -> ProbeAnswer:
+def probe(
+    keys: Sequence[tuple[str, str]] = tuple(KEYS), *, dead: Sequence[tuple[str, str]] = ()
+) -> ProbeAnswer:
     return ProbeAnswer(
         arch=Arch.AARCH64,
         accel=Accel.TCG,
@@ -49,7 +51,8 @@ def probe(keys: Sequence[tuple[str, str]] = tuple(KEYS)) -> ProbeAnswer:
         fixed_counters=1,
         counters=tuple(
             Counter(name=n, event=e, state=CounterState.COUNTING, count=1, loop=20000) for n, e in keys
-        ),
+        )
+        + tuple(Counter(name=n, event=e, state=CounterState.DEAD, count=0, loop=20000) for n, e in dead),
         advertised={},
         elapsed_s=0.1,
         qemu_version="7.2",
@@ -118,7 +121,16 @@ INSTRUCTIONS = ("event1", "instructions")
             "12 of 42 counts are not the same when repeated, such as cycle (cycles): 20135 and 20134",
             id="never-the-same",
         ),
+        pytest.param(
+            changed(looks(), [n for n in ALL if n not in SHORTS], ("event1", "cycles"), 2),
+            "cycles [200134, 200136] are not 2 for each of 100067 instructions",
+            id="only-the-long-loops",
+        ),
         pytest.param([replace(s, counters=s.counters[1:]) for s in looks()], "cycle (cycles)", id="not-counted"),
+        pytest.param(
+            [replace(s, counters=s.counters[1:] if n == 2 else s.counters) for n, s in enumerate(looks())],
+            "these were not counted in each loop: cycle (cycles)", id="not-counted-once"
+        ),
     ],
 )  # fmt: skip
 def test_inexact_counts(seen: list[Seen], words: str) -> None:
@@ -148,6 +160,14 @@ def test_nothing_to_judge(answer: ProbeAnswer, first: Call, privileged: bool, wo
     assert (judgement.outcome, words in judgement.reason) == (Outcome.SKIPPED, True)
 
 
+def test_a_counter_that_is_dead_for_the_probe_too_is_not_missed() -> None:
+    judgement = judge_exact_counts(
+        probe(dead=[("event9", "instructions")]), GRANTED, looks(), privileged=True
+    )
+    assert judgement.outcome is Outcome.PASS
+    assert "7 counts are exact" in judgement.reason
+
+
 def test_other_loops_prove_nothing() -> None:
     for seen in (looks()[:-1], [replace(one, loop=LONG) for one in looks()], []):
         with pytest.raises(DriverError, match="were to be counted"):
@@ -157,5 +177,6 @@ def test_other_loops_prove_nothing() -> None:
 def test_a_pmu_without_instructions_does_not_realise_an_exact_cell() -> None:
     cell = Cell(id="a", arch=Arch.AARCH64, smp=1, icount=Icount.EXACT)
     assert realisation(cell, probe()) == ()
-    (missing,) = realisation(cell, probe(KEYS[:1]))
-    assert missing == "icount=exact was asked for, no counter of the PMU probe counts instructions"
+    for answer in (probe(KEYS[:1]), probe(KEYS[:1], dead=[INSTRUCTIONS])):
+        (missing,) = realisation(cell, answer)
+        assert missing == "icount=exact was asked for, no counter of the PMU probe counts instructions"

@@ -187,6 +187,38 @@ def test_stale_free() -> None:
     check(e.judge_stale_free(0x10, GRANTED, GRANTED, REFUSED), FAIL, "a stale handle")
     check(e.judge_stale_free(0x10, GRANTED, INVALID, GRANTED), FAIL, "two owners")
     check(e.judge_stale_free(GRANTED.handle, GRANTED, GRANTED, GRANTED), FAIL, "given out again")
+    check(
+        e.judge_stale_free(GRANTED.handle, GRANTED, INVALID, REFUSED), PASS
+    )  # it tells the two owners apart
+
+
+@dataclass(frozen=True)
+class Owner:
+    handle: int
+    bits: int
+    calls: int = 1
+
+
+@pytest.mark.parametrize(
+    ("granted", "owners", "outcome", "words"),
+    [
+        (GRANTED, [Owner(0x1010, 0b100, 3)], PASS, ["ran 3 times for counter 2"]),
+        (GRANTED, [Owner(0x1010, 0b100), Owner(0x1010, 0b100)], PASS, ["ran 2 times"]),
+        (REFUSED, [], SKIP, ["is not granted: STATUS_INSUFFICIENT_RESOURCES"]),
+        (GRANTED, [], FAIL, ["counter 2 overflowed, and the handler did not run"]),
+        (GRANTED, [Owner(0x2020, 0b100)], FAIL, ["expected the owning handle 0x1010, got 0x2020"]),
+        (GRANTED, [Owner(0x1010, 0b100), Owner(0, 0b100)], FAIL, ["owning handle 0x1010, got 0x0"]),
+        (GRANTED, [Owner(0x1010, 0b010)], FAIL, ["expected the bits 0x4 of counter 2, got 0x2"]),
+        (GRANTED, [Owner(0x1010, 0b110)], FAIL, ["got 0x6"]),
+        (GRANTED, [Owner(0x1010, 0b100), Owner(0x1010, 0)], FAIL, ["got 0x0, 0x4"]),
+    ],
+)
+def test_overflow(granted: Call, owners: list[Owner], outcome: Outcome, words: list[str]) -> None:
+    counting = Expectation(Expected.COUNTING, "the PMU probe counted")
+    judgement = e.judge_overflow(granted, 2, owners, counting)
+    check(judgement, outcome, *words)
+    if outcome is FAIL:
+        assert judgement.because[-1] == "it can overflow here: the PMU probe counted"
 
 
 def test_irql() -> None:
@@ -260,6 +292,11 @@ ABSENT, COUNTING = probe(PmuVerdict.ABSENT), probe(PmuVerdict.COUNTING)
 def test_probe_answers_for_the_machine_of_the_cell() -> None:
     check(p.judge_probe(Cell(id="a"), ABSENT), PASS, "absent under tcg")
     check(p.judge_probe(Cell(id="a", arch=Arch.AARCH64, machine="virt"), ABSENT), FAIL, "aarch64 virt")
+    check(
+        p.judge_probe(Cell(id="a", machine="pc"), ABSENT),
+        FAIL,
+        "x86_64 pc, the probe answered about x86_64 q35",
+    )
 
 
 @pytest.mark.parametrize(
@@ -369,6 +406,7 @@ def rest(*enabled: bool | None) -> dict[int, Counters]:
         (rest(True, False), rest(False, False), PASS, ""),
         (rest(False, False), rest(False, True), FAIL, "on CPU 1 these were left enabled: gp1 (cycles)"),
         (rest(True, False), rest(True, True), FAIL, "on CPU 1 these were left enabled: gp1 (cycles)"),
+        (rest(False, False), rest(None, False), PASS, ""),  # nobody knows of it
         (rest(None, None), rest(None, None), SKIP, "no counter could be asked"),
     ],
 )
@@ -389,6 +427,8 @@ INTEL = probe(PmuVerdict.COUNTING, cpuid_0xa_eax="0x7300404", cpuid_0xa_edx="0x6
         (ABSENT, [Leaf(0xA, eax=0x7300404)], None, FAIL, "CPUID 0xa eax: guest 0x7300404, probe 0x0"),
         (INTEL, [Leaf(0xA, eax=0x7300404, edx=0x603)], counters("counting", "dead"), PASS, "counting"),
         (INTEL, [Leaf(0xA)], None, FAIL, "guest 0x0, probe 0x7300404"),
+        (ABSENT, [Leaf(0x23, eax=0xF)], None, FAIL, "CPUID 0x23 eax: guest 0xf, probe 0x0"),
+        (ABSENT, [Leaf(0x80000022, ebx=6)], None, FAIL, "CPUID 0x80000022 ebx: guest 0x6, probe 0x0"),
         (INTEL, [Leaf(0xA, eax=0x7300404, edx=0x603)], counters("dead"), FAIL, "do not count in the guest"),
         (INTEL, [Leaf(0xA, eax=0x7300404, edx=0x603)], counters("faulted"), PASS, ""),
         (ABSENT, [], counters("counting"), FAIL, "count in the guest and do not count in the probe"),

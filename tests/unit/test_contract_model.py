@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.config.models import Generation
-from harness.contract.model import ContractModel, Denied, Seen
+from harness.contract.model import POISON, ContractModel, Denied, Seen
 from harness.contract.observations import Call
 from harness.contract.outcomes import Outcome
 from harness.contract.sequence import Allocate, Caller, Free, Step, format_sequence, parse_sequence, simpler
@@ -204,6 +204,17 @@ def test_what_is_promised_is_demanded(text: str, seen: list[Seen], clause: str) 
         ("a allocate; a free 1 on=1", [GRANTED, Call(STATUS_INVALID_PARAMETER)]),
         ("p start; a free 1", [GRANTED, Call(STATUS_INVALID_PARAMETER)]),
         ("a allocate counters=2-1", [Call(0xC0001234, 5, True)]),
+        ("a allocate counters=x cpus=0x1", [Call(STATUS_INVALID_PARAMETER)]),
+        ("a allocate counters=x,x", [Call(STATUS_INVALID_PARAMETER)]),
+        ("a allocate cpus=0x4", [Call(0xC0001234)]),  # the third CPU of two
+        (
+            "a allocate counters=0; a free 1; b allocate counters=1; a allocate counters=0",
+            [GRANTED, Call(0), Call(0, 1, True), REFUSED],
+        ),  # granted before, but nothing was held then
+        (
+            "a allocate counters=0,0; a free 1; b allocate; c allocate counters=0",
+            [GRANTED, Call(0), Call(0, 1, True), Call(STATUS_INVALID_PARAMETER)],
+        ),  # what a malformed list granted is no counter that is known to be there
         ("a allocate; c free 1", [GRANTED, Denied()]),
         (
             "a allocate; a free 1; b allocate; a free 1",
@@ -224,6 +235,17 @@ def test_before_1903_reserved_parameters_are_never_granted() -> None:
 def test_a_driver_that_does_not_pass_on_what_it_must_is_no_violation() -> None:
     with pytest.raises(DriverError, match="does not pass on"):
         follow("a allocate; b free 1", GRANTED, Denied())
+
+
+def test_a_process_that_its_driver_denied_something_has_ended_until_it_is_started_again() -> None:
+    """Step 1 leaves the poison, which the driver may deny; the second process ends with that."""
+    lost = "a allocate counters=2-1; p start; p free 1; "
+    seen: list[Seen] = [Call(0xC0001234, POISON), GRANTED, Denied()]
+    assert follow(f"{lost}p free 2", *seen, Denied()) == ""
+    with pytest.raises(DriverError, match="does not pass on"):  # nobody else ended
+        follow(f"{lost}b free 2", *seen, Denied())
+    with pytest.raises(DriverError, match="does not pass on"):
+        follow(f"{lost}p kill; p start; p free 5", *seen, None, GRANTED, Denied())
 
 
 # -- text -----------------------------------------------------------------------------------------------------------

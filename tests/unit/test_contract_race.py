@@ -136,6 +136,21 @@ def test_a_lock_for_two_fails() -> None:
     assert "never hold them at once" in judgement.because[0]
 
 
+def test_a_grant_of_an_earlier_round_still_counts() -> None:
+    """Thread 0 is slow to free what it got in round 0, and thread 1 is let in in round 1."""
+    events = [
+        (0, 0, RaceEvent.ALLOCATING, 0), (1, 0, RaceEvent.ALLOCATING, 0), (0, 0, RaceEvent.ALLOCATED, OK),
+        (1, 0, RaceEvent.REFUSED, BUSY), (1, 1, RaceEvent.ALLOCATING, 0), (1, 1, RaceEvent.ALLOCATED, OK),
+        (0, 0, RaceEvent.FREEING, 0), (0, 0, RaceEvent.FREED, OK), (0, 1, RaceEvent.ALLOCATING, 0),
+        (0, 1, RaceEvent.REFUSED, BUSY), (1, 1, RaceEvent.FREEING, 0), (1, 1, RaceEvent.FREED, OK),
+    ]  # fmt: skip
+    log = [[number, *event] for number, event in enumerate(events)]
+    assert judge_race(log, 2, 2).reason == (
+        "two owners at once: thread 1 in round 1 (allocated, stamp 5) "
+        "while thread 0 in round 0 (allocated, stamp 2) had not begun to free"
+    )
+
+
 @pytest.fixture
 def log() -> Log:
     return simulate(2, 2, lambda _: 0)
@@ -144,6 +159,11 @@ def log() -> Log:
 def change(log: Log, event: RaceEvent, status: int) -> Log:
     found = next(entry for entry in log if entry[3] == event)
     return [[*entry[:4], status] if entry is found else entry for entry in log]
+
+
+def again(log: Log, number: int) -> Log:
+    """The same entries, stamped from `number` on: what is left out of a log cannot be told by its stamps."""
+    return [[number + n, *entry[1:]] for n, entry in enumerate(log)]
 
 
 def test_wrong_statuses_fail(log: Log) -> None:
@@ -201,6 +221,13 @@ def test_a_log_with_an_entry_missing_is_no_verdict(
         (lambda log: [entry for entry in log if entry[0] != 5], "stamp 6 follows stamp 4"),
         (lambda log: [entry for entry in log if entry[2] == 0], "once in each of 2 rounds"),
         (lambda log: log[:4], "does not show 2 threads"),
+        (lambda log: log[:-2], r"thread 1 did not end its last round"),
+        (lambda log: log[:12], "does not show 2 threads"),  # thread 1 never asks in round 1
+        (lambda log: [*log, *again(log[12:], 16)], "ask once in each of 2 rounds"),
+        (
+            lambda log: [*log[:2], *again(log[4:], 2)],
+            r"thread 0 in round 1 \(allocating, stamp \d+\) is out of turn",
+        ),
         (lambda _: [], "does not show 2 threads"),
         (lambda _: [[0, 0, 0, 7, 0]], "cannot be read: 7 is not a valid RaceEvent"),
         (lambda _: [[0, 0, 0, 1]], "cannot be read"),

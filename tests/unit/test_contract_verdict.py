@@ -100,6 +100,15 @@ ALIVE = Granted(GRANTED, Counters([Seen("gp0", "counting"), Seen("gp1", "dead")]
                 "on a machine whose PMU counts, says the PMU probe",
             ),
         ),
+        (
+            GOOD,
+            SILENT,
+            None,
+            (
+                Verdict.PHANTOM,
+                "granted, but no counter counts in the guest, and the PMU probe did not answer",
+            ),
+        ),
         (GOOD, ALIVE, COUNTING, (Verdict.USABLE, "granted, and 1 of 2 counters count")),
         (GOOD, ALIVE, None, (Verdict.USABLE, "granted, and 1 of 2 counters count")),
         (
@@ -117,6 +126,16 @@ ALIVE = Granted(GRANTED, Counters([Seen("gp0", "counting"), Seen("gp1", "dead")]
             Granted(Call(status=0xC0000008)),
             ABSENT,
             (Verdict.BROKEN, "refused with STATUS_INVALID_HANDLE (0xC0000008), which no page documents"),
+        ),
+        (
+            GOOD,
+            Granted(Call(status=0xC00000BB)),
+            COUNTING,
+            (
+                Verdict.REFUSED,
+                "refused with the documented STATUS_NOT_SUPPORTED (0xC00000BB), "
+                "on a machine whose PMU counts, says the PMU probe",
+            ),
         ),
         (
             GOOD,
@@ -142,6 +161,19 @@ ALIVE = Granted(GRANTED, Counters([Seen("gp0", "counting"), Seen("gp1", "dead")]
         ({"PROBE-1": PASS, "PRES-1": ERROR, "ALLOC-1": ERROR}, None, ABSENT, (Verdict.UNKNOWN, ERROR[1])),
         ({"PROBE-1": ERROR, "PRES-1": ERROR}, None, None, (Verdict.UNKNOWN, ERROR[1])),
         ({}, None, None, (Verdict.UNKNOWN, "no clause was judged")),
+        # A grant was seen, but the probe's own clause and a skip judge nothing of the guest.
+        (
+            {"PROBE-1": PASS, "PRES-1": ERROR, "VIRT-2": SKIPPED},
+            ALIVE,
+            COUNTING,
+            (Verdict.UNKNOWN, ERROR[1]),
+        ),
+        (
+            {"PROBE-1": PASS, "PARAM-1": (Outcome.RECORDED, "zero mask: refused")},
+            ALIVE,
+            COUNTING,
+            (Verdict.USABLE, "granted, and 1 of 2 counters count"),
+        ),
         (
             {**GOOD, "FREE-6": ERROR},
             ALIVE,
@@ -203,6 +235,7 @@ ON, OFF = Cell(id="on", pmu=True), Cell(id="off", pmu=False)
         ),
         (ON, DEAD, 2, ("pmu=on was asked for, the PMU is advertised (intel-arch), but no counter counts",)),
         (OFF, COUNTING, 2, ("pmu=off was asked for, the PMU probe found one (intel-arch, counting)",)),
+        (OFF, DEAD, 2, ("pmu=off was asked for, the PMU probe found one (intel-arch, dead)",)),
         (OFF, ABSENT, 1, ("smp=2 was asked for, the guest has 1 CPU",)),
         (
             Cell(id="kvm", pmu=False, accel=Accel.KVM),

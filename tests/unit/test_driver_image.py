@@ -43,6 +43,7 @@ def test_a_driver(machine: int, arch: Arch, tmp_path: Path) -> None:
     [
         (b"", "not a 64-bit"),
         (b"MZ", "not a 64-bit"),
+        (b"ZM" + executable()[2:], "not a 64-bit"),
         (executable()[:150], "not a 64-bit"),
         (executable(magic=0x10B), "not a 64-bit"),
         (executable(machine=0xAA64), "is built for aarch64, the guest is x86_64"),

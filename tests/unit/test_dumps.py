@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.dumps.bugchecks import bugcheck, table
+from harness.dumps.image import open_image
+from harness.dumps.memory import PAGE, pages
 from harness.dumps.models import Dump, VmCore, WindowsDump
 from harness.dumps.read import read_dump
 from harness.dumps.triage import triage
@@ -65,6 +67,68 @@ def test_a_large_page(tmp_path: Path) -> None:
     assert names(windows(tmp_path, memory.bitmap(module_list=head))) == list(MODULES)
 
 
+@pytest.mark.parametrize("kind", ["full", "bitmap"])
+def test_each_page_is_where_it_is_and_no_other_is_there(kind: str, tmp_path: Path) -> None:
+    memory = Memory()
+    memory.module_list(MODULES)
+    for number, page in memory.pages.items():
+        page[-4:] = number.to_bytes(4, "little")
+    path = tmp_path / "memory.dmp"
+    path.write_bytes(memory.full() if kind == "full" else memory.bitmap())
+    with open_image(path) as image:
+        find = pages(image)
+        for number in {n + d for n in memory.pages for d in (-1, 0, 1)} | {1 << 20, 1 << 40}:
+            offset = find(number)
+            assert (offset is not None) == (number in memory.pages), number
+            if offset is not None:
+                assert image.u32(offset + PAGE - 4) == number
+
+
+def test_a_list_of_modules_that_does_not_end(tmp_path: Path) -> None:
+    memory = Memory()
+    head = memory.module_list(MODULES)
+    first, last = (0xFFFFA00000000000 + n * 0x10000 for n in (0, len(MODULES) - 1))
+    memory.write(last, first.to_bytes(8, "little"))  # past the list's head
+    with pytest.raises(DumpError, match="its list of modules does not end"):
+        windows(tmp_path, memory.bitmap(module_list=head))
+
+
+def test_a_count_of_unloaded_drivers_that_no_kernel_keeps_is_none(tmp_path: Path) -> None:
+    data = bytearray(dump_files.triage(unloaded=(("old.sys", 0xFFFFF80009000000, 0x1000),)))
+    assert any(module.unloaded for module in windows(tmp_path, bytes(data)).modules)
+    dump_files.put(data, dump_files.HEADER + 0x1000, "Q", 51)
+    assert names(windows(tmp_path, bytes(data))) == list(MODULES)
+
+
+def test_a_page_that_was_paged_out_is_absent(tmp_path: Path) -> None:
+    """Its entry has a place in the page file, and no bit that says present."""
+    memory = Memory()
+    head = memory.module_list(MODULES)
+    table, slot = memory.walk(head)[-1]
+    memory.pages[table][slot] &= ~1
+    dump = windows(tmp_path, memory.bitmap(module_list=head))
+    assert dump.modules == () and "virtual page" in dump.modules_missing
+
+
+def test_bit_7_of_the_last_table_is_no_large_page(tmp_path: Path) -> None:
+    """There it is a bit of the memory's type (PAT)."""
+    memory = Memory()
+    head = memory.module_list(MODULES)
+    table, slot = memory.walk(head)[-1]
+    memory.pages[table][slot] |= 1 << 7
+    assert names(windows(tmp_path, memory.bitmap(module_list=head))) == list(MODULES)
+
+
+def test_a_page_of_a_gibibyte(tmp_path: Path) -> None:
+    memory = Memory()
+    head = memory.module_list(MODULES)
+    gib = 1 << 30
+    memory.pages[(gib + head % gib) // PAGE] = memory.map(head)
+    table, slot = memory.walk(head)[1]
+    memory.pages[table][slot : slot + 8] = (gib | 0xE3).to_bytes(8, "little")
+    assert names(windows(tmp_path, memory.bitmap(module_list=head))) == list(MODULES)
+
+
 @pytest.mark.parametrize("stride", [0x90, 0x98, 0xA8])
 @pytest.mark.parametrize("length_in_bytes", [False, True])
 def test_modules_of_a_triage_dump(stride: int, length_in_bytes: bool, tmp_path: Path) -> None:
@@ -86,6 +150,8 @@ def test_no_modules_is_no_error_but_says_why(tmp_path: Path) -> None:
     for data, why in (
         (memory.bitmap(module_list=head), "is not in the dump"),
         (memory.full(module_list=0), "does not say where"),
+        (memory.full(module_list=int.from_bytes(b"PAGEPAGE", "little")), "does not say where"),
+        (bytes(dump_files.header(10)) + b"SDMPRDMP" + bytes(PAGE), "a debugger wrote this dump"),
         (memory.full(module_list=head, machine=0xAA64), "page tables of aarch64"),
         (dump_files.triage(()), "lists no modules"),
     ):
@@ -157,6 +223,30 @@ def test_a_call_into_a_driver_that_is_gone(tmp_path: Path) -> None:
     assert sentence.endswith("which was unloaded before")
 
 
+def test_what_is_loaded_now_counts_before_what_was_there_earlier(tmp_path: Path) -> None:
+    data = dump_files.triage(unloaded=(("pmctest.sys", HAL, 0x8000),), parameters=(0, 0, 0, HAL + 4))
+    assert "no module of ours is implicated" in triage(windows(tmp_path, data))
+    assert "hal.dll+0x4" in triage(windows(tmp_path, data))
+
+
+def test_a_range_of_an_unloaded_driver_that_is_none_is_left_out(tmp_path: Path) -> None:
+    data = dump_files.triage(unloaded=(("x.sys", OURS, -0x1000), ("old.sys", 0xFFFFF80009000000, 0x1000)))
+    dump = windows(tmp_path, data)
+    assert [module.name for module in dump.modules if module.unloaded] == ["old.sys"]
+
+
+def test_an_exception_that_the_kernel_did_not_fill_in_is_none(tmp_path: Path) -> None:
+    data = bytearray(dump_files.triage(exception=OURS + 0x42, parameters=(0, 0, 0, 0)))
+    assert windows(tmp_path, bytes(data)).exception_address == OURS + 0x42
+    dump_files.put(data, 0xF00, "4s", b"PAGE")
+    assert windows(tmp_path, bytes(data)).exception_address == 0
+
+
+def test_the_name_of_a_module_counts_in_any_case(tmp_path: Path) -> None:
+    data = dump_files.triage((MODULES[0], ("PMCTEST.SYS", OURS, 0x6000)))
+    assert "PMCTEST.SYS is implicated" in triage(windows(tmp_path, data))
+
+
 def test_other_modules_can_be_ours(tmp_path: Path) -> None:
     data = dump_files.triage(parameters=(0, 0, 0, HAL))
     assert "HAL.DLL is implicated".lower() in triage(windows(tmp_path, data), ["HAL.dll"]).lower()
@@ -185,6 +275,10 @@ REFUSED = [
     (bytes(dump_files.header(77)), "unknown type (77)"),
     (dump_files.triage()[:0x1FFF], "truncated"),
     (dump_files.triage()[:-1], "truncated"),
+    (
+        bytes(dump_files.header(1, runs=((0, 0),) * 43, module_list=NT)) + bytes(PAGE),
+        "its list of memory runs is not filled in",
+    ),
     (dump_files.triage()[:-4] + b"oops", "its end mark is not where"),
     (machine_dump("full")[:-1], "truncated"),
     (machine_dump("bitmap")[:-1], "truncated"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Sequence
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 
+from harness.errors import CacheBusy
+from harness.host import ledger
 from harness.host.ledger import Entry, Reservation, living, resident_mib
 from harness.host.slots import Held
 
@@ -70,6 +74,26 @@ def test_what_is_held_is_seen_and_given_back(reserve: Callable[[int], Reservatio
     first.release()
     assert second.claim(rule(500)) == ""
     assert [entry.label for _, entry in living(tmp_path)] == ["500 MiB"]
+
+
+def test_a_reservation_that_was_given_back_leaves_no_open_file(tmp_path: Path) -> None:
+    before = psutil.Process().num_fds()
+    reservation = Reservation("a", 1, tmp_path)
+    assert reservation.claim(rule(1)) == ""
+    assert psutil.Process().num_fds() == before + 1
+    reservation.release()
+    assert psutil.Process().num_fds() == before
+
+
+def test_the_queue_is_in_the_order_of_arrival_however_long_it_is(
+    reserve: Callable[[int], Reservation], tmp_path: Path
+) -> None:
+    holder = reserve(1000)
+    assert holder.claim(rule(1000)) == ""
+    waiting = [reserve(n) for n in range(1, 12)]
+    for reservation in waiting:
+        assert reservation.claim(rule(reservation.entry.memory_mib)) != ""
+    assert [entry.memory_mib for _, entry in living(tmp_path)] == [1000, *range(1, 12)]
 
 
 def test_another_harness_holds_memory_until_it_is_killed(
@@ -154,6 +178,26 @@ def test_many_harnesses_at_once_never_promise_more_than_there_is(tmp_path: Path)
         granted = [entry for _, entry in living(tmp_path) if entry.granted]
         assert answers.count("granted") == len(granted) == 3
         assert sum(entry.memory_mib for entry in granted) <= FREE
+
+
+def test_an_entry_that_its_owner_is_writing_is_passed_over(
+    reserve: Callable[[int], Reservation], tmp_path: Path
+) -> None:
+    """Whoever only looks (halpmc doctor) does so without the ledger's lock."""
+    writing = tmp_path / "00000001-1.json"
+    with writing.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write('{"owner": 1, "la')
+        file.flush()
+        assert living(tmp_path) == []
+        assert reserve(100).claim(rule(100)) == ""
+        assert writing.exists()
+
+
+def test_nobody_waits_for_ever_for_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "LOCK_WAIT_S", 0.1)
+    with FileLock(tmp_path / ".lock"), pytest.raises(CacheBusy, match=r"holds .* for too long"):
+        Reservation("a", 1, tmp_path).claim(rule(1))
 
 
 def test_a_damaged_entry_of_a_dead_owner_is_swept_up(tmp_path: Path) -> None:

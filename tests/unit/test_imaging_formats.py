@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import subprocess
 from pathlib import Path
@@ -73,6 +74,28 @@ def test_a_parent_is_refused(tmp_path: Path) -> None:
     assert "is a VMDK snapshot" in refusal(child)
 
 
+def test_one_sign_of_a_parent_is_enough(tmp_path: Path) -> None:
+    """QEMU opens what the hint names, whatever the checksum says."""
+    vmdk, child = tmp_path / "vmdk", tmp_path / "child"
+    qemu_img("create", "-f", "vmdk", vmdk, str(SIZE))
+    qemu_img("create", "-f", "vmdk", "-F", "vmdk", "-b", vmdk, child)
+    for path, old, new in (
+        (vmdk, rb"parentCID=ffffffff", b"parentCID=12345678"),
+        (child, rb"parentCID=\w{8}", b"parentCID=ffffffff"),
+    ):
+        changed, times = re.subn(old, new, path.read_bytes())
+        assert times == 1
+        path.write_bytes(changed)
+        assert "is a VMDK snapshot" in refusal(path)
+
+
+@pytest.mark.parametrize("start", [b"# Disk DescriptorFile\n", b"\n #disk descriptorfile\n"])
+def test_a_description_alone_is_refused(start: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "disk.vmdk"
+    path.write_bytes(start + b'version=1\nRW 8 FLAT "/etc/shadow" 0\n')
+    assert "whose data are in other files" in refusal(path)
+
+
 def test_external_data_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "disk"
     qemu_img(
@@ -128,6 +151,11 @@ def test_raw_is_taken_only_when_it_is_said_or_plain(tmp_path: Path) -> None:
     path.write_bytes(bytes(510) + b"\x55\xaa" + b"EFI PART" + bytes(SIZE - 520))
     assert probe(path).format is DiskFormat.RAW
     table = bytearray(partitioned(path).read_bytes())
+    end = (SIZE // 512 - 2048).to_bytes(4, "little")
+    path.write_bytes(table[:458] + end + table[462:])  # one that ends with the disk
+    assert probe(path).format is DiskFormat.RAW
+    path.write_bytes(bytes(510) + b"\x55\xaa" + bytes(SIZE - 512))  # no partition at all
+    assert "no disk image that can be told" in refusal(path)
     table[458:462] = (1 << 30).to_bytes(4, "little")  # a partition that ends behind the disk
     path.write_bytes(table)
     assert "no disk image that can be told" in refusal(path)

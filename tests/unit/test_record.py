@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import resource
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,12 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
         list(read_records(tmp_path))
 
 
+def test_a_damaged_last_line_that_was_ended_is_damage(tmp_path: Path) -> None:
+    record(tmp_path, phase("a"))
+    append(tmp_path, b'{"type":"phase","cell":"b","na\n')
+    assert [line.partition(" ")[0] for line in scan_records(tmp_path)[1]] == ["records.jsonl:2"]
+
+
 def test_a_folder_without_records_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"records\.jsonl"):
         scan_records(tmp_path)
@@ -111,6 +118,20 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).symlink_to("/dev/full")
     with pytest.raises(NoSpace, match="No space left on device"):
         record(tmp_path, phase("a"))
+
+
+def test_a_disk_that_takes_a_part_of_a_line_only_is_the_same_error(tmp_path: Path) -> None:
+    """The kernel writes up to the limit of the file's size, as it writes up to the last free block of a disk."""
+    record(tmp_path, phase("a"))
+    size = (tmp_path / FILE_NAME).stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, hard))
+    try:
+        with pytest.raises(NoSpace, match="took only 10 of the"):
+            record(tmp_path, phase("b"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [item.cell for item in read_records(tmp_path) if isinstance(item, PhaseRecord)] == ["a"]
 
 
 def _write_many(folder: Path, cell: str) -> None:

@@ -135,6 +135,18 @@ def test_a_cell_whose_accelerator_is_not_there_may_start_and_say_so_itself(host:
     assert host.admission()(cell)
 
 
+def test_counters_of_the_host_are_for_as_many_vcpus_as_it_has_cpus(host: Host) -> None:
+    """KVM of another architecture is on no host: what the cell asked for decides."""
+    foreign = Arch.AARCH64 if host_arch() is Arch.X86_64 else Arch.X86_64
+    plain, counting = (
+        Cell(id=name, accel=Accel.KVM, arch=foreign, smp=2, pmu=name == "counting")
+        for name in ("plain", "counting")
+    )
+    assert host.admission()(plain, counting)
+    assert host.admission()(counting, plain)
+    assert host.admission()(counting, counting) is None
+
+
 def test_nobody_waits_for_ever_with_nothing_running(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "MEMORY_WAIT_S", 1e-9)
     host.resources = HostResources(8192, 100, 2.0)

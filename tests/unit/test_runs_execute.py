@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import psutil
@@ -15,24 +17,34 @@ from harness.config.matrix import Matrix
 from harness.config.models import Accel, Cell
 from harness.contract.clauses import PROBE_SUITE
 from harness.contract.outcomes import Outcome, Verdict
+from harness.deadlines import Deadline, timeout_factor, wait_for
 from harness.errors import NoSpace, UsageError
+from harness.host.ledger import Reservation, ledger_folder, living
+from harness.host.resources import read_resources
+from harness.host.slots import capacity_mib
+from harness.paths import project_root
 from harness.report.loading import load_run
 from harness.report.summary import is_red, summarize
-from harness.runs.again import left_of, open_again, rerun, unfinished
+from harness.runs import local
+from harness.runs.admission import WAIT_PHASE
+from harness.runs.again import left_of, open_again, planned, rerun, unfinished
 from harness.runs.costs import Costs
 from harness.runs.execute import Execution, ctrl_c_drains
 from harness.runs.executor import CellJob, JobResult, longest_first
 from harness.runs.folder import leading
-from harness.runs.local import LocalExecutor
+from harness.runs.local import LOG, LocalExecutor
 from harness.runs.plan import jobs_of, plan_run
 from harness.runs.record import (
     CellEndRecord,
     ClauseRecord,
+    ExcludedCell,
     IncidentRecord,
     PhaseRecord,
+    PlannedIssue,
     Record,
     Recorder,
     ResumeRecord,
+    SkippedCell,
     read_records,
 )
 
@@ -49,13 +61,19 @@ def cell(name: str, **settings: object) -> Cell:
 
 
 # A cell's process: waits until its file says how it shall end; a cell that ends well writes its end itself.
-PROCESS = """
-import json, pathlib, sys, time
+PROCESS = f"""
+import os, pathlib, signal, sys, time
 home, name = pathlib.Path(sys.argv[1]), sys.argv[2]
-(home / f"began-{name}").touch()
-while not (home / f"end-{name}").exists():
+if name == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(f"process {{os.getpid()}} of session {{os.getsid(0)}}", *range(40), sep="\\n", flush=True)
+(home / f"began-{{name}}").touch()
+end = time.monotonic() + {120 * timeout_factor()}
+while not (home / f"end-{{name}}").exists():
+    if time.monotonic() > end:
+        sys.exit("no test told it to end")
     time.sleep(0.005)
-sys.exit(int((home / f"end-{name}").read_text()))
+sys.exit(int((home / f"end-{{name}}").read_text()))
 """
 
 
@@ -104,8 +122,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path, slots=2)
+def bench(tmp_path: Path) -> Generator[Bench, None, None]:
+    yield Bench(tmp_path, slots=2)
+    assert living(ledger_folder()) == [], "all memory was given back"
 
 
 def test_longest_first_and_never_more_than_the_slots(bench: Bench) -> None:
@@ -115,6 +134,8 @@ def test_longest_first_and_never_more_than_the_slots(bench: Bench) -> None:
         now = bench.began() - set(order)
         order.extend(sorted(now))
         assert bench.executor.running <= 2
+        entries = [entry for _, entry in living(ledger_folder())]
+        assert all(entry.user for entry in entries), "what a process has taken is not counted twice"
         running = [name for name in order if not (bench.home / f"end-{name}").exists()]
         if len(running) == 2 or (running and len(order) == 5):
             bench.end(running[0])
@@ -142,9 +163,29 @@ def test_longest_first_and_never_more_than_the_slots(bench: Bench) -> None:
 def test_a_process_that_ends_otherwise_than_its_records_say_is_an_incident(
     status: int, recorded: bool, message: str, bench: Bench
 ) -> None:
+    bench.recorder.write(PhaseRecord(cell="a", name="probe", seconds=0.2))  # a sign of life is no end
     bench.hooks.append(lambda: bench.end("a", status, recorded=recorded) if "a" in bench.began() else None)
     assert bench.execution.run([CellJob(cell("a"))])
     assert [incident.message for incident in bench.incidents()] == ([message] if message else [])
+    for incident in bench.incidents():
+        assert (bench.folder / incident.evidence["log"]).is_file()
+        assert incident.evidence["last lines"].splitlines() == [str(n) for n in range(10, 40)]
+
+
+def test_what_was_recorded_before_is_neither_shown_nor_the_end_of_a_cell(tmp_path: Path) -> None:
+    """A run that goes on: the cell had ended once, and this time its process dies."""
+    first = Bench(tmp_path, slots=1)
+    first.recorder.write(
+        CellEndRecord(cell="a", verdict=Verdict.ABSENT, reason="", realised=True, duration_s=0.1)
+    )
+    executor = LocalExecutor(first.folder, first.recorder, 1, command=first._command)
+    execution = Execution(first.folder, first.recorder, executor, first)
+    first.hooks.append(lambda: first.end("a", 0, recorded=False) if "a" in first.began() else None)
+    assert execution.run([CellJob(cell("a"))])
+    assert [incident.message for incident in first.incidents()] == [
+        "the cell's process ended with status 0 before the cell did"
+    ]
+    assert not any(isinstance(record, CellEndRecord) for record in first.shown)
 
 
 def test_a_cell_that_no_host_has_room_for_does_not_keep_the_others(bench: Bench) -> None:
@@ -193,6 +234,72 @@ def test_the_first_ctrl_c_drains_and_the_second_stops(bench: Bench) -> None:
     }
     assert signal.getsignal(signal.SIGINT) is before
     assert not set(psutil.Process().children()) - others
+    # A terminal sends its Ctrl-C to all processes of its session.
+    assert all(session_of(bench.home, name) != os.getsid(0) for name in "ab")
+
+
+def session_of(home: Path, name: str) -> int:
+    return int((home / "run" / "cells" / name / LOG).read_text().split()[4])
+
+
+def test_a_process_that_does_not_end_when_it_is_asked_is_killed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "STOP_S", 0.3)
+
+    def stop() -> None:
+        if "deaf" in bench.began():
+            bench.hooks.clear()
+            raise KeyboardInterrupt
+
+    bench.hooks.append(stop)
+    with pytest.raises(KeyboardInterrupt):
+        bench.execution.run([CellJob(cell("deaf"))])
+    [incident] = bench.incidents()
+    assert incident.message == f"the cell's process ended with status {-signal.SIGKILL} before the cell did"
+
+
+def test_no_process_outlives_a_run_that_is_killed(tmp_path: Path) -> None:
+    words = (
+        "from pathlib import Path; import sys; from tests.unit.test_runs_execute import Bench, CellJob, cell"
+    )
+    run = f"{words}; Bench(Path(sys.argv[1]), 1).execution.run([CellJob(cell('deaf'))])"
+    leader = subprocess.Popen([sys.executable, "-c", run, str(tmp_path)], cwd=project_root())
+    try:
+        began = tmp_path / "began-deaf"
+        wait_for("the cell's process", 60, lambda _: began.exists() or None)
+        process = psutil.Process(int((tmp_path / "run" / "cells" / "deaf" / LOG).read_text().split()[1]))
+    finally:
+        leader.kill()
+        leader.wait(60)
+
+    def gone(_: Deadline) -> bool | None:
+        return None if process.is_running() and process.status() != psutil.STATUS_ZOMBIE else True
+
+    try:
+        wait_for("the cell's process to end with its run", 20, gone)
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def test_a_cell_waits_for_memory_that_another_run_has_and_says_so(bench: Bench) -> None:
+    other = Reservation("another run's", capacity_mib(read_resources()))
+    assert other.claim(lambda _: "") == ""
+    turns = iter(range(3))
+
+    def step() -> None:
+        if next(turns, None) is None:
+            other.release()
+        else:
+            assert bench.executor.running == 0
+        if bench.began():
+            bench.end("a")
+
+    bench.hooks.append(step)
+    assert bench.execution.run([CellJob(cell("a"))])
+    [waited] = [r for r in bench.shown if isinstance(r, PhaseRecord) and r.name == WAIT_PHASE]
+    assert (waited.cell, waited.seconds > 0) == ("a", True)
 
 
 def test_a_job_that_is_refused_by_the_executor_is_recorded(tmp_path: Path) -> None:
@@ -319,6 +426,33 @@ def test_a_run_can_be_interrupted_and_resumed_more_than_once(interrupted: Path) 
     assert summarize(interrupted).exit_code == 0
 
 
+def test_what_a_cell_recorded_before_it_ran_again_does_not_count(interrupted: Path) -> None:
+    recorder = open_again(interrupted, left_of(interrupted))
+    judge(recorder, "middle")  # all its clauses, but no end
+    recorder.close()
+    recorder = open_again(interrupted, left_of(interrupted))
+    recorder.write(
+        CellEndRecord(cell="middle", verdict=Verdict.ABSENT, reason="", realised=True, duration_s=1)
+    )
+    recorder.close()
+    assert "middle" in unfinished(interrupted)
+
+
+def test_each_try_is_kept_under_a_name_of_its_own(interrupted: Path) -> None:
+    for number, text in ((1, "first try"), (2, "second try")):
+        open_again(interrupted, left_of(interrupted)).close()
+        kept = interrupted / "cells" / f"middle~{number}" / "log"
+        assert kept.read_text() == text
+        (interrupted / "cells" / "middle").mkdir()
+        (interrupted / "cells" / "middle" / "log").write_text("second try")
+
+
+def test_a_run_of_which_nothing_is_left_is_not_resumed(interrupted: Path) -> None:
+    finish(open_again(interrupted, left_of(interrupted)), "middle", "never", "short")
+    with pytest.raises(UsageError, match="there is nothing to resume"):
+        left_of(interrupted)
+
+
 def test_a_run_that_goes_on_is_not_resumed_beside_it(interrupted: Path, tmp_path: Path) -> None:
     with leading(interrupted), pytest.raises(UsageError, match="still goes on"), leading(interrupted):
         pass
@@ -337,6 +471,22 @@ def test_the_red_cells_of_a_run_again(interrupted: Path) -> None:
     )
     red = [found.id for found in summarize(interrupted).cells if is_red(found)]
     assert red == ["short"]
+    old = planned(interrupted)
+    lines = recorder.path.read_text().splitlines()
+    issue = PlannedIssue(
+        id="BUG-7", reason="r", cells=("middle", "short"), clauses=("PROBE-1",), until="2999-12-31"
+    )
+    about = old.model_copy(
+        update={
+            "known_issues": (issue,),
+            "excluded": (ExcludedCell(id="x", reason="r"),),
+            "skipped": (SkippedCell(id="y", config={}, reason="r"),),
+        }
+    )
+    recorder.path.write_text("\n".join([about.model_dump_json(), *lines[1:], ""]))
     plan = rerun(interrupted, red)
-    assert [planned.id for planned in plan.cells] == ["short"]
+    assert plan.time > old.time
+    assert (plan.excluded, plan.skipped) == ((), ()), "what the first run left out was no matter of this one"
+    assert [known.cells for known in plan.known_issues] == [("short",)]
+    assert [one.id for one in plan.cells] == ["short"]
     assert plan.selection == "1 cells that failed in run"

@@ -22,7 +22,7 @@ from harness.paths import project_root
 from harness.runs import select as select_module
 from harness.runs.capabilities import Capabilities, read_capabilities, unmet
 from harness.runs.changes import RULES, changes_since, judged_in
-from harness.runs.costs import DEFAULT_GUEST_S, DEFAULT_PROBE_S, Costs, load_costs, partition
+from harness.runs.costs import DEFAULT_GUEST_S, DEFAULT_PROBE_S, NEWEST_RUNS, Costs, load_costs, partition
 from harness.runs.forecast import forecast
 from harness.runs.plan import jobs_of, plan_run
 from harness.runs.record import CellEndRecord, PhaseRecord, Recorder, RunRecord
@@ -69,6 +69,8 @@ def test_each_part_of_a_choice_narrows(matrix: Matrix) -> None:
     assert chosen(matrix, tags=("quick", "counting")) == EVERY[2:]
     assert chosen(matrix, tags=("counting",), expression="tag=new") == [EVERY[3]]
     assert chosen(matrix, cells=("probe", EVERY[0]), keyword="not probe") == [EVERY[0]]
+    assert chosen(matrix, keyword="shared", expression="pmu=on") == [EVERY[3]]
+    assert chosen(matrix, cells=("probe", "probe")) == ["probe"], "no cell runs twice"
 
 
 def test_what_was_chosen_is_told_and_recorded(matrix: Matrix) -> None:
@@ -90,6 +92,8 @@ def test_what_was_chosen_is_told_and_recorded(matrix: Matrix) -> None:
         ({"shard": "0/3"}, "no shard — write K/N"),
         ({"shard": "4/3"}, "no shard"),
         ({"shard": "x"}, "no shard"),
+        ({"shard": "1/3x"}, "no shard"),
+        ({"shard": "٣/٣"}, "no shard"),
     ],
 )
 def test_what_cannot_be_chosen(choice: dict[str, Any], words: str, matrix: Matrix) -> None:
@@ -193,6 +197,45 @@ def test_what_no_rule_narrows_concerns_everything(
     assert checkout.selection() == {cell: SUITE if cell != "probe" else PROBE_SUITE for cell in EVERY}
 
 
+def test_a_file_that_was_moved_is_gone_from_where_it_was(checkout: Checkout) -> None:
+    (checkout.folder / "docs").mkdir()
+    checkout.git("mv", "tests/contract/test_free.py", "docs/free.md")  # where a file concerns nothing
+    assert checkout.selection() == {cell: SUITE if cell != "probe" else PROBE_SUITE for cell in EVERY}
+
+
+def test_a_suite_file_that_names_no_clause_concerns_everything(checkout: Checkout) -> None:
+    checkout.write("tests/contract/test_free.py", "import helper\n")
+    assert checkout.selection() == {cell: SUITE if cell != "probe" else PROBE_SUITE for cell in EVERY}
+
+
+def test_what_git_ignores_has_not_changed(checkout: Checkout) -> None:
+    (checkout.folder / ".git" / "info" / "exclude").write_text("*.log\n")
+    checkout.write("unheard/of.log", "text")
+    assert checkout.selection() == {}
+
+
+def test_the_patterns_of_files(checkout: Checkout) -> None:
+    """`*` stays within a folder, `**` goes across folders, and every other character is itself."""
+    patterns = f"[{RULES}, '*.md', 'a/*.c', 'b/**/x?.c', 'c/**', 'd+.txt']"
+    checkout.write(str(RULES), f"schema: 1\nrules:\n  - {{files: {patterns}, concerns: nothing}}\n")
+    quiet = ["top.md", "a/x.c", "b/x1.c", "b/q/r/x2.c", "c/any/thing.h", "d+.txt"]
+    loud = ["a/b.md", "top.md.c", "a/b/x.c", "b/x12.c", "cc/x", "ddd.txt"]
+    for names, concerned in ((quiet, False), (loud, True)):
+        for name in names:
+            checkout.write(name, "text")
+            changes = changes_since("HEAD", checkout.folder / "m.yaml")
+            assert name in changes.files
+            assert bool(changes.concerns) is concerned, name
+            (checkout.folder / name).unlink()
+
+
+def test_a_rule_of_cells_alone_is_about_all_their_clauses(checkout: Checkout) -> None:
+    rules = f"  - {{files: [{RULES}], concerns: nothing}}\n  - {{files: [x.c], cells: pmu=on}}\n"
+    checkout.write(str(RULES), f"schema: 1\nrules:\n{rules}")
+    checkout.write("x.c", "text")
+    assert checkout.selection() == {EVERY[2]: SUITE, EVERY[3]: SUITE}
+
+
 def test_a_selection_by_changes_is_a_partial_plan(checkout: Checkout) -> None:
     checkout.write(
         "tests/contract/test_free.py", "import pytest\n@pytest.mark.clause('FREE-2')\ndef test(): ...\n"
@@ -253,11 +296,19 @@ def test_the_projects_rules_know_the_projects_files() -> None:
 # -- costs ---------------------------------------------------------------------------------------------------------
 
 
-def a_run(folder: Path, cells: Iterable[Cell], seconds: float, *, verdict: Verdict = Verdict.PHANTOM) -> None:
+def a_run(
+    folder: Path,
+    cells: Iterable[Cell],
+    seconds: float,
+    *,
+    verdict: Verdict = Verdict.PHANTOM,
+    partial: bool = False,
+) -> None:
     folder.mkdir(parents=True)
     recorder = Recorder(folder)
     cells = tuple(cells)
-    recorder.write(plan_run(Matrix(name="t", path=folder, sha256="", cells=cells, excluded=()), cells))
+    plan = plan_run(Matrix(name="t", path=folder, sha256="", cells=cells, excluded=()), cells)
+    recorder.write(plan.model_copy(update={"partial": partial}))
     for cell in cells:
         recorder.write(
             CellEndRecord(cell=cell.id, verdict=verdict, reason="", realised=True, duration_s=seconds / 2)
@@ -271,6 +322,7 @@ def test_costs_come_from_earlier_runs_of_the_same_configuration(tmp_path: Path) 
     a_run(tmp_path / "20260101T000000-t", [cell], 30.0)
     a_run(tmp_path / "20260102T000000-t", [cell.model_copy(update={"id": "other-name"})], 50.0)
     a_run(tmp_path / "20260103T000000-t", [cell], 1.0, verdict=Verdict.UNKNOWN)  # broke early: says nothing
+    a_run(tmp_path / "20260103T000001-t", [cell], 2.0, partial=True)  # a part of the suite
     (tmp_path / "20260104T000000-t").mkdir()
     (tmp_path / "20260104T000000-t" / "records.jsonl").write_text('{"type":"run", half a line')
     costs = load_costs(tmp_path)
@@ -278,6 +330,17 @@ def test_costs_come_from_earlier_runs_of_the_same_configuration(tmp_path: Path) 
     assert costs.of(Cell(id="b", cpu="Nehalem")) == (40.0, "cells of its kind")
     assert costs.of(Cell(id="c", guest="embedded-arm64")) == (DEFAULT_GUEST_S, "default")
     assert load_costs(tmp_path / "nothing").of(Cell(id="p", guest=None)) == (DEFAULT_PROBE_S, "default")
+
+
+def test_costs_come_from_the_newest_runs_and_from_the_middle_of_them(tmp_path: Path) -> None:
+    cell = Cell(id="a", cpu="max")
+    for number in range(NEWEST_RUNS + 15):
+        a_run(tmp_path / f"2026{number:04}T000000-t", [cell], 1000.0 if number < 15 else 10.0)
+    assert load_costs(tmp_path).of(cell) == (10.0, f"{NEWEST_RUNS} earlier runs")
+    one_of_each = tmp_path / "other"
+    for number, seconds in enumerate((1.0, 2.0, 90.0)):
+        a_run(one_of_each / f"2026{number:04}T000000-t", [cell], seconds)
+    assert load_costs(one_of_each).of(cell) == (2.0, "3 earlier runs")
 
 
 def test_costs_from_a_plan_are_the_same_everywhere(matrix: Matrix, tmp_path: Path) -> None:

@@ -26,6 +26,11 @@ FAULTS = [
         "bugcheck 0xD1 DRIVER_IRQL_NOT_LESS_OR_EQUAL (0x10, 0x2, 0x0, 0xfffff80212345678)",
     ),
     (event("GUEST_PANICKED", info={"type": "hyper-v", "arg1": 0x999}), GuestPanicked, "bugcheck 0x999 (0x0"),
+    (  # the code is 32 bits of a register of 64, which may be filled with its sign
+        event("GUEST_PANICKED", info={"type": "hyper-v", "arg1": -0x3FFFFFDE, "arg2": -1}),
+        GuestPanicked,
+        "bugcheck 0xC0000022 (0xffffffffffffffff, 0x0, 0x0, 0x0)",
+    ),
     (event("GUEST_CRASHLOADED", action="run"), GuestPanicked, "loaded its crash kernel"),
     (event("RESET", guest=True, reason="guest-reset"), GuestError, "reset itself (guest-reset)"),
     (event("SHUTDOWN", guest=True, reason="guest-reset"), GuestError, "reset itself (guest-reset)"),

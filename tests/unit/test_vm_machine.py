@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from harness.config.models import Accel, Arch
 from harness.vm.firmware import Uefi
-from harness.vm.machine import Control, DirectBoot, Machine, argv, literal, qmp_control, run_script
+from harness.vm.machine import Control, DirectBoot, Machine, RamFile, argv, literal, qmp_control, run_script
 from harness.vm.media import CdRom
 
 
@@ -82,6 +82,21 @@ def test_an_overlay_takes_the_place_of_the_disk() -> None:
     assert options["format"] == "qcow2"
     assert options["backing.file.filename"] == str(machine().disk)
     assert options["backing.driver"] == "qcow2"
+
+
+@pytest.mark.parametrize(("shared", "share"), [(True, "on"), (False, "off")])
+def test_a_clone_does_not_write_into_the_ram_that_it_came_from(shared: bool, share: str) -> None:
+    ram = RamFile(path=Path("/templates/a,b/ram"), shared=shared)
+    arguments = argv(machine(ram_file=ram), qmp_control(7))
+    file = f"memory-backend-file,id=ram0,size=512M,mem-path=/templates/a,,b/ram,share={share}"
+    assert arguments[arguments.index("-object") + 1] == file
+    assert arguments[arguments.index("-machine") + 1] == "q35,memory-backend=ram0"
+
+
+def test_an_overlay_whose_name_has_a_comma() -> None:
+    control = qmp_control(7, Path("/runs/a,format=raw/overlay"))
+    [drive] = [text for text in argv(machine(), control) if text.startswith("if=none,id=disk0,")]
+    assert "file=/runs/a,,format=raw/overlay,format=qcow2," in drive
 
 
 def test_the_lane_is_a_second_serial_port() -> None:

@@ -13,8 +13,8 @@ from harness.config.models import Arch
 from harness.errors import UsageError
 from harness.imaging.answer_medium import medium_hash, write_medium
 from harness.imaging.eltorito import efi_entry, without_prompt
-from harness.imaging.optical import SECTOR, open_disc
-from harness.imaging.wim import Edition, choose, editions
+from harness.imaging.optical import SECTOR, DiscFile, Extent, open_disc
+from harness.imaging.wim import Edition, _parts, choose, editions
 from harness.imaging.windows_media import check_virtio, detect, examine, known_media, openssh_kind
 from tests.windows_media import NO_PROMPT, PROMPT, make_boot_disc, make_udf_disc, make_wim, run
 
@@ -295,3 +295,10 @@ def test_a_virtio_medium_must_have_the_release(tmp_path: Path) -> None:
     del files["NetKVM/2k22/amd64/NetKVM.inf"]
     with pytest.raises(UsageError, match="no folder NetKVM/2k22/amd64"):
         check_virtio(make_udf_disc(tmp_path / "old.iso", files), windows)
+
+
+def test_a_table_may_lie_across_the_parts_of_a_file() -> None:
+    file = DiscFile("install.wim", (Extent(1000, 10), Extent(5000, 10), Extent(9000, 10)))
+    assert _parts(file, 5, 10) == [Extent(1005, 5), Extent(5000, 5)]
+    assert _parts(file, 9, 12) == [Extent(1009, 1), Extent(5000, 10), Extent(9000, 1)]
+    assert _parts(file, 10, 10) == [Extent(5000, 10)]
