@@ -133,7 +133,12 @@ def run(
         print(f"nothing to run: {selection.words}")
         return
     plan = plan_run(
-        loaded, selection.cells, selection.clauses, skipped=selection.skipped, selection=selection.words
+        loaded,
+        selection.cells,
+        selection.clauses,
+        skipped=selection.skipped,
+        selection=selection.words,
+        shard=selection.shard,
     )
     _lead_new(plan, known, settings, runs_dir)
 

@@ -89,11 +89,27 @@ class PlannedIssue(BaseModel):
     until: str
 
 
+class PlannedShard(BaseModel):
+    """The run is part `number` of `parts`; `partition` is the fingerprint of how the cells were parted.
+
+    `elsewhere` are the cells of the other parts: with any one of them it is known what all of them owe. `selection`
+    says how the cells were chosen before they were parted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    number: int
+    parts: int
+    partition: str
+    elsewhere: tuple[PlannedCell, ...]
+    selection: str = ""
+
+
 class RunRecord(RecordModel):
     """First line of a run: what was planned, on which host, with which tools.
 
     `expect` says when it is green. `partial`: only some tests of the suite were asked for, and the plan holds their
-    clauses alone. `selection` says how the cells were chosen when they are not all of the matrix.
+    clauses alone. `selection` says how the cells were chosen when they are not all of the matrix. `shard` is null for a
+    run that is not one part of several.
     """
 
     type: Literal["run"] = "run"
@@ -106,6 +122,7 @@ class RunRecord(RecordModel):
     excluded: tuple[ExcludedCell, ...] = ()
     skipped: tuple[SkippedCell, ...] = ()
     selection: str = ""
+    shard: PlannedShard | None = None
     known_issues: tuple[PlannedIssue, ...] = ()
     partial: bool = False
     host: dict[str, str]
