@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from harness import __version__
-from harness.commands import baseline, bench, driver, guest_store, merge, results, run, say
+from harness.commands import baseline, bench, driver, guest_store, merge, nightly, results, run, say
 from harness.commands.guest_build import guest_build
 from harness.config.models import Accel, Arch
 from harness.dumps.command import dump
@@ -42,6 +42,7 @@ app.add_typer(baseline.app, name="baseline")
 app.command()(run.run)
 app.command()(run.plan)
 app.command()(merge.merge)
+app.command(epilog=nightly.EXIT_CODES)(nightly.nightly)
 app.command()(dump)
 for command in (results.history, results.compare, results.serve, results.bundle):
     app.command()(command)
@@ -141,7 +142,8 @@ def schema(
     name: Annotated[
         str,
         typer.Argument(
-            help="records, summary, history, comparison, bundle, plan, probe, doctor, guest-check, matrix or protocol"
+            help="records, summary, history, comparison, nightly, bundle, plan, probe, doctor, guest-check, matrix, "
+            "protocol"
         ),
     ],
 ) -> None:
