@@ -26,7 +26,7 @@ def merge(
 ) -> None:
     """Make one run of the runs of shards, with one report. A cell of which no shard left anything is a shortage.
 
-    The exit code is that of the merged run.
+    Prints the merged run's folder; the table goes to stderr. The exit code is that of the merged run.
     """
     from harness.report.merge import find_runs, merge_runs, planned_ids
     from harness.report.terminal import print_summary
@@ -35,12 +35,10 @@ def merge(
     wanted = planned_ids(plan) if plan else frozenset()
     folders = find_runs(runs)
     if plan and not wanted and not folders:
-        print("nothing to merge: the plan has no cell")
+        say("nothing to merge: the plan has no cell")
         return
     folder = merge_runs(folders, into, wanted=wanted, say=say)
     summary = write_reports(folder, history=True, say=say)
-    if as_json:
-        print(summary.model_dump_json(indent=2))
-    else:
-        print_summary(summary, folder, Console())
+    print_summary(summary, folder, Console(stderr=True))
+    print(summary.model_dump_json(indent=2) if as_json else folder)
     raise typer.Exit(summary.exit_code)

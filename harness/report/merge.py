@@ -65,9 +65,13 @@ def find_runs(places: Iterable[Path]) -> list[Path]:
 
 
 def planned_ids(plan: Path) -> frozenset[str]:
-    """The ids of the cells in the JSON of `halpmc plan`. Raises UsageError for a file that is none."""
+    """The ids of the cells in the JSON of `halpmc plan`, skipped ones too: another host may well run them.
+
+    Raises UsageError for a file that is none.
+    """
     try:
-        return frozenset(row.id for row in _Plan.model_validate_json(plan.read_bytes()).cells)
+        found = _Plan.model_validate_json(plan.read_bytes())
+        return frozenset(row.id for row in (*found.cells, *found.skipped))
     except (OSError, ValidationError):
         raise UsageError(f"{plan} is no plan", remedy="make one with: halpmc plan MATRIX --json") from None
 
@@ -80,6 +84,7 @@ class _Plan(BaseModel):
     """As much as is read here of what `halpmc plan --json` prints."""
 
     cells: tuple[_Row, ...]
+    skipped: tuple[_Row, ...]
 
 
 def merge_runs(

@@ -69,7 +69,7 @@ def document(night: Nightly) -> str:
         + (f", {count(run.skipped, 'cell')} skipped" if run.skipped else "")
         + f"; began {run.started:%d %B %Y, %H:%M UTC}, took {seconds(run.duration_s)}.",
         "",
-        f"Report: {escape(run.report)}",
+        f"Report: `{one_line(run.report).replace('`', '')}`",
         "",
         *([f"**The run broke off**: {escape(one_line(night.error))}", ""] if night.error else []),
         *([f"Cells with a guest: **{run.label}**.", ""] if run.label else []),

@@ -15,7 +15,7 @@ from harness.contract.outcomes import Outcome, Verdict
 from harness.errors import InfrastructureError
 from harness.report.nightly import Nightly, nightly_of
 from harness.report.schemas import json_schema
-from harness.report.write import write_reports
+from harness.report.summary import summarize
 from harness.runs.retention import only_one, prune
 from tests.report.synthetic import START, RunBuilder, demo, guest_cell
 from tests.unit.test_cli import halpmc
@@ -35,8 +35,7 @@ def night(runs: Path, *defects: dict[str, dict[str, Outcome]]) -> Nightly:
     """The last of some runs of the demo, a day apart."""
     for number, defect in enumerate(defects):
         folder = demo(runs / f"{number}-demo", defect, begin=START + timedelta(days=number))
-        summary = write_reports(folder)
-    found = nightly_of(folder, MATRIX, summary.exit_code)
+    found = nightly_of(folder, MATRIX, summarize(folder).exit_code)
     jsonschema.validate(json.loads(found.model_dump_json()), json_schema("nightly"))
     return found
 
