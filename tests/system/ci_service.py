@@ -103,9 +103,9 @@ class GitHub:
             if "uses" in step:
                 ok = self._action(step, folder, known)
             else:
-                path = ":".join([*files["GITHUB_PATH"].read_text().split(), os.environ["PATH"]])
+                programs = ":".join([*files["GITHUB_PATH"].read_text().split(), os.environ["PATH"]])
                 extra = dict(line.split("=", 1) for line in files["GITHUB_ENV"].read_text().splitlines())
-                ran = shell(filled(step["run"], known), folder, {**environment, **extra, "PATH": path})
+                ran = shell(filled(step["run"], known), folder, {**environment, **extra, "PATH": programs})
                 found.log += ran.stdout + ran.stderr
                 ok = ran.returncode == 0
                 for line in files["GITHUB_OUTPUT"].read_text().splitlines():
@@ -120,35 +120,40 @@ class GitHub:
 
     def _action(self, step: dict[str, Any], folder: Path, known: Mapping[str, str]) -> bool:
         given = {key: filled(str(value), known) for key, value in step.get("with", {}).items()}
-        action = step["uses"].partition("@")[0]
-        if action == "actions/checkout":
-            git(self.home, "clone", "--quiet", str(self.origin), str(folder))
-        elif action == "actions/upload-artifact":
-            source = folder / given["path"]
-            if not source.exists():
-                return given.get("if-no-files-found") != "error"
-            target = self.artifacts / given["name"]
-            shutil.rmtree(target, ignore_errors=True)
-            target.mkdir(parents=True)
-            if source.is_dir():  # an artifact begins below the folder that was named
-                shutil.copytree(source, target, dirs_exist_ok=True)
-            else:
-                shutil.copy(source, target)
-        elif action == "actions/download-artifact":
-            if "name" in given:
-                shutil.copytree(self.artifacts / given["name"], folder / given["path"], dirs_exist_ok=True)
-            else:
-                for artifact in self.artifacts.glob(given["pattern"]):
-                    shutil.copytree(artifact, folder / given["path"] / artifact.name)
-        elif action == "actions/cache/save":
-            self._copy(folder, self.caches / given["key"], given["path"])
-        elif action == "actions/cache/restore":
-            kept = sorted(self.caches.glob(given["restore-keys"] + "*"))
-            if kept:
-                self._copy(kept[-1], folder, given["path"])
-        else:
-            raise AssertionError(f"{action} is not known here")
+        match step["uses"].partition("@")[0]:
+            case "actions/checkout":
+                git(self.home, "clone", "--quiet", str(self.origin), str(folder))
+            case "actions/upload-artifact":
+                return self._upload(folder / given["path"], given)
+            case "actions/download-artifact":
+                self._download(folder / given["path"], given)
+            case "actions/cache/save":
+                self._copy(folder, self.caches / given["key"], given["path"])
+            case "actions/cache/restore":
+                for kept in sorted(self.caches.glob(given["restore-keys"] + "*"))[-1:]:
+                    self._copy(kept, folder, given["path"])
+            case action:
+                raise AssertionError(f"{action} is not known here")
         return True
+
+    def _upload(self, source: Path, given: Mapping[str, str]) -> bool:
+        if not source.exists():
+            return given.get("if-no-files-found") != "error"
+        target = self.artifacts / given["name"]
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        if source.is_dir():  # an artifact begins below the folder that was named
+            shutil.copytree(source, target, dirs_exist_ok=True)
+        else:
+            shutil.copy(source, target)
+        return True
+
+    def _download(self, target: Path, given: Mapping[str, str]) -> None:
+        if "name" in given:
+            shutil.copytree(self.artifacts / given["name"], target, dirs_exist_ok=True)
+            return
+        for artifact in self.artifacts.glob(given["pattern"]):
+            shutil.copytree(artifact, target / artifact.name)
 
     @staticmethod
     def _copy(source: Path, target: Path, pattern: str) -> None:
