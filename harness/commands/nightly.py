@@ -23,7 +23,7 @@ from harness.commands.run import (
     run_matrix,
     settings_of,
 )
-from harness.errors import HalpmcError
+from harness.errors import HalpmcError, UsageError
 
 if TYPE_CHECKING:
     from harness.report.nightly import Nightly
@@ -62,6 +62,9 @@ def nightly(
     ] = None,
     url: Annotated[str, typer.Option(help="where others read --runs-dir, for the link to the report")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="print the summary as JSON")] = False,
+    as_mail: Annotated[
+        bool, typer.Option("--mail", help="print it as a mail, headers and all, for sendmail")
+    ] = False,
 ) -> None:
     """Run a matrix, compare with the last run of it, and print a summary to be mailed or posted: Markdown or JSON.
 
@@ -69,9 +72,12 @@ def nightly(
     and nightly.json. Nothing is sent anywhere.
     """
     from harness.report.nightly import did_not_run
+    from harness.report.nightly_text import mail
     from harness.runs.retention import only_one
     from harness.runs.select import Choice
 
+    if as_json and as_mail:
+        raise UsageError("--json and --mail exclude each other", remedy="give one of them")
     choice = Choice(tuple(cell or ()), "", cells, tuple(tag or ()))
     try:
         with only_one(runs_dir, "nightly"):
@@ -80,7 +86,7 @@ def nightly(
     except HalpmcError as error:
         print(f"halpmc: {error}", file=sys.stderr)
         night = did_not_run(matrix, error)
-    print(night.model_dump_json(indent=2) if as_json else night.text)
+    print(night.model_dump_json(indent=2) if as_json else mail(night) if as_mail else night.text)
     raise typer.Exit(night.exit_code)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.message import EmailMessage
 from typing import TYPE_CHECKING
 
 from harness.errors import EXIT_OK, EXIT_VIOLATION
@@ -27,6 +28,14 @@ def subject(night: Nightly) -> str:
         what = f"did not run: {night.error}" if night.error else night.meaning
         return _ascii(f"halpmc {night.name}: {what}")
     return _ascii(f"halpmc {night.name}: {_WORDS.get(night.exit_code, NOT_JUDGED)}: {_new(night, night.run)}")
+
+
+def mail(night: Nightly) -> str:
+    """The night as a mail without a recipient: who sends it names that."""
+    message = EmailMessage()
+    message["Subject"] = night.subject
+    message.set_content(night.text)
+    return message.as_string()
 
 
 def _new(night: Nightly, run: Ran) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -251,3 +252,14 @@ def test_two_nights_by_cron(tmp_path: Path) -> None:
     assert nights[1]["compared_with"] == nights[0]["run"]["folder"]
     assert nights[1]["subject"] == "halpmc tiny: passed: all conform, as before (2 cells)"
     assert Path(nights[1]["run"]["report"]).is_file()
+
+
+def test_the_same_by_hand_as_the_text_says(origin: Path) -> None:
+    text = (project_root() / "docs" / "ci.md").read_text().partition("The same by hand")[2]
+    lines = re.findall(r"^ {4}(.*)$", text, re.MULTILINE)
+    assert len(lines) == 5
+    setup = "sh install.sh; mkdir -p build; PATH=$PWD/bin:$PATH"
+    script = "\n".join([setup, *lines]).replace("ci/matrices/demo.yaml", "tiny.yaml")
+    run(script, origin)
+    [folder] = (origin / "runs").iterdir()
+    assert cells_of(folder) == CELLS
