@@ -18,11 +18,10 @@ from harness.errors import UsageError
 from harness.host.tools import host_facts
 from harness.runs.costs import Costs
 from harness.runs.executor import CellJob, longest_first
+from harness.runs.planned import PlannedCell, PlannedShard
 from harness.runs.record import (
     ExcludedCell,
-    PlannedCell,
     PlannedIssue,
-    PlannedShard,
     RunRecord,
     SkippedCell,
 )

@@ -17,6 +17,7 @@ from harness.config.models import Expect
 from harness.contract.outcomes import Outcome, Verdict
 from harness.errors import InfrastructureError, NoSpace, UsageError
 from harness.probe.models import ProbeAnswer
+from harness.runs.planned import PlannedCell, PlannedShard
 
 SCHEMA_VERSION = 1
 FILE_NAME = "records.jsonl"
@@ -40,22 +41,6 @@ class RecordModel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", json_schema_serialization_defaults_required=True)
     time: datetime = Field(default_factory=now)
-
-
-class PlannedCell(BaseModel):
-    """A cell of the plan: id, resolved configuration, the clauses that must be recorded for it, its tags.
-
-    `requires` has what it asks of the host that runs it, where it asks anything. `promised`: of these clauses one has
-    to notice the cell's defect.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    id: str
-    config: dict[str, Any]
-    clauses: tuple[str, ...]
-    tags: tuple[str, ...] = ()
-    requires: dict[str, Any] = {}
-    promised: tuple[str, ...] = ()
 
 
 class ExcludedCell(BaseModel):
@@ -87,21 +72,6 @@ class PlannedIssue(BaseModel):
     cells: tuple[str, ...]
     clauses: tuple[str, ...]
     until: str
-
-
-class PlannedShard(BaseModel):
-    """The run is part `number` of `parts`; `partition` is the fingerprint of how the cells were parted.
-
-    `elsewhere` are the cells of the other parts: with any one of them it is known what all of them owe. `selection`
-    says how the cells were chosen before they were parted.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    number: int
-    parts: int
-    partition: str
-    elsewhere: tuple[PlannedCell, ...]
-    selection: str = ""
 
 
 class RunRecord(RecordModel):
