@@ -94,15 +94,19 @@ class Pipeline:
 
     @property
     def begin(self) -> list[str]:
-        """Install halpmc, into a checkout that may have been used before."""
+        """Install halpmc."""
         trust = ['git config --global --add safe.directory "$PWD"'] if self.container else []
         return [
             *trust,
-            f"rm -rf {FOLDER}/shards {FOLDER}/report",
             f"mkdir -p {FOLDER}/shards {FOLDER}/runs",
             f"echo '*' > {FOLDER}/.gitignore",
             self.setup,
         ]
+
+    @property
+    def clean(self) -> list[str]:
+        """Where a checkout is used again as it was left: nothing of an earlier run is taken for this one's."""
+        return [f"rm -rf {FOLDER}/shards {FOLDER}/report"]
 
     @property
     def build(self) -> list[str]:

@@ -24,13 +24,13 @@ _KINDS = {
 
 def markdown(summary: Summary, changes: Comparison | None = None) -> str:
     """The whole document."""
+    counts = ", ".join(f"{n} {words.OUTCOMES[o].text}" for o, n in summary.counts.items() if n)
     lines = [
         f"# {_SYMBOL.get(summary.exit_code, '!')} {escape(summary.name)}: {EXIT_MEANINGS[summary.exit_code]}",
         "",
         f"{summary.recorded} of {summary.planned} planned results recorded in {count(len(summary.cells), 'cell')}, "
-        f"{seconds(summary.duration_s)}, {summary.started:%d %B %Y, %H:%M UTC}. "
-        + ", ".join(f"{n} {words.OUTCOMES[o].text}" for o, n in summary.counts.items() if n)
-        + ".",
+        f"{seconds(summary.duration_s)}, {summary.started:%d %B %Y, %H:%M UTC}"
+        + (f". {counts}." if counts else "."),
         "",
     ]
     if summary.partial:
