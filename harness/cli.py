@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from harness import __version__
-from harness.commands import baseline, bench, driver, guest_store, results, run, say
+from harness.commands import baseline, bench, ci, driver, guest_store, merge, nightly, results, run, say
 from harness.commands.guest_build import guest_build
 from harness.config.models import Accel, Arch
 from harness.dumps.command import dump
@@ -41,6 +41,10 @@ app.add_typer(bench.app, name="bench")
 app.add_typer(baseline.app, name="baseline")
 app.command()(run.run)
 app.command()(run.plan)
+app.command()(merge.merge)
+app.command()(ci.ci)
+app.command()(ci.annotate)
+app.command(epilog=nightly.EXIT_CODES)(nightly.nightly)
 app.command()(dump)
 for command in (results.history, results.compare, results.serve, results.bundle):
     app.command()(command)
@@ -140,7 +144,8 @@ def schema(
     name: Annotated[
         str,
         typer.Argument(
-            help="records, summary, history, comparison, bundle, plan, probe, doctor, guest-check, matrix or protocol"
+            help="records, summary, history, comparison, nightly, bundle, plan, probe, doctor, guest-check, matrix, "
+            "protocol"
         ),
     ],
 ) -> None:

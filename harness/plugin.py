@@ -72,6 +72,7 @@ class CellPlugin:
                 self.chosen,
                 skipped=self.selection.skipped,
                 selection=self.selection.words,
+                shard=self.selection.shard,
             )
         return self.session
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -52,7 +53,7 @@ RunsDir = Annotated[Path, typer.Option(help="where the run makes its folder")]
 
 
 @dataclass(frozen=True)
-class _Settings:
+class Settings:
     """How a run is led: cells at a time (None: as many as there is room for), and what it is compared with."""
 
     slots: int | None
@@ -60,13 +61,13 @@ class _Settings:
     strict: bool
 
 
-def _settings(slots: int | None, baselines: Path | None, *, strict: bool) -> _Settings:
+def settings_of(slots: int | None, baselines: Path | None, *, strict: bool) -> Settings:
     """Raises UsageError when the baselines cannot be read."""
     from harness.report.baselines import check_baselines, default_baselines
 
     folder = baselines or default_baselines()
     check_baselines(folder)
-    return _Settings(slots, folder, strict)
+    return Settings(slots, folder, strict)
 
 
 def run(
@@ -107,9 +108,8 @@ def run(
     Ctrl-C once lets the running cells end and starts no more; twice stops at once. `--resume` goes on afterwards.
     """
     from harness.runs.costs import load_costs
-    from harness.runs.plan import plan_run
 
-    settings = _settings(parse_slots(jobs), baselines, strict=strict_baseline)
+    settings = settings_of(parse_slots(jobs), baselines, strict=strict_baseline)
     for name, number in (("HALPMC_SEQUENCES", sequences), ("HALPMC_SEED", seed)):
         if number is not None:
             os.environ[name] = str(number)  # for the cells' processes
@@ -128,14 +128,36 @@ def run(
         return
     if matrix is None:
         raise UsageError("a matrix is missing", remedy="halpmc run ci/matrices/demo.yaml, for example")
+    run_matrix(matrix, choice, known, settings, runs_dir)
+
+
+def run_matrix(
+    matrix: Path,
+    choice: Choice,
+    known: Costs,
+    settings: Settings,
+    runs_dir: Path,
+    begun: Callable[[Path], None] = lambda _: None,
+) -> None:
+    """Run the chosen cells of a matrix in a new folder, which `begun` is told. Raises Exit with the run's exit code.
+
+    Returns when there was nothing to run.
+    """
+    from harness.runs.plan import plan_run
+
     loaded, selection = _selected(matrix, choice, known, prove=True)
     if not selection.cells and not selection.skipped:
         print(f"nothing to run: {selection.words}")
         return
     plan = plan_run(
-        loaded, selection.cells, selection.clauses, skipped=selection.skipped, selection=selection.words
+        loaded,
+        selection.cells,
+        selection.clauses,
+        skipped=selection.skipped,
+        selection=selection.words,
+        shard=selection.shard,
     )
-    _lead_new(plan, known, settings, runs_dir)
+    _lead_new(plan, known, settings, runs_dir, begun)
 
 
 def plan(
@@ -203,20 +225,27 @@ def _rerun(folder: Path) -> RunRecord:
     return rerun(folder, red)
 
 
-def _lead_new(plan: RunRecord, costs: Costs, settings: _Settings, runs_dir: Path) -> NoReturn:
+def _lead_new(
+    plan: RunRecord,
+    costs: Costs,
+    settings: Settings,
+    runs_dir: Path,
+    begun: Callable[[Path], None] = lambda _: None,
+) -> NoReturn:
     """Run a plan in a new folder. Raises Exit with the run's exit code."""
     from harness.runs.folder import create_run_folder, leading
     from harness.runs.record import Recorder
 
     _prepare(plan)
     folder = create_run_folder(runs_dir, plan.name)
+    begun(folder)
     with leading(folder):
         recorder = Recorder(folder)
         recorder.write(plan)
         _lead(folder, recorder, plan, costs, settings)
 
 
-def _resume(folder: Path, costs: Costs, settings: _Settings) -> NoReturn:
+def _resume(folder: Path, costs: Costs, settings: Settings) -> NoReturn:
     """Go on with a run in its own folder. Raises Exit with the run's exit code."""
     from harness.runs.again import left_of, open_again
     from harness.runs.folder import leading
@@ -234,7 +263,7 @@ def _prepare(plan: RunRecord) -> None:
     prepare([Cell.model_validate(cell.config) for cell in plan.cells], say=say)
 
 
-def _lead(folder: Path, recorder: Recorder, plan: RunRecord, costs: Costs, settings: _Settings) -> NoReturn:
+def _lead(folder: Path, recorder: Recorder, plan: RunRecord, costs: Costs, settings: Settings) -> NoReturn:
     """Run the cells, write the reports, and raise Exit with the exit code."""
     from harness.report.baselines import record_comparison
     from harness.report.summary import summarize

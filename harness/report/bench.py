@@ -25,12 +25,12 @@ from harness.report.history_store import ResultRow, RunRow, open_store
 from harness.report.html import FILE_NAME as REPORT
 from harness.report.words import LETTERS
 from harness.report.write import write_reports
+from harness.runs.planned import PlannedCell
 from harness.runs.record import (
     CellEndRecord,
     CellRecord,
     ClauseRecord,
     PhaseRecord,
-    PlannedCell,
     Recorder,
     RunEndRecord,
     RunRecord,

@@ -45,26 +45,26 @@ def opening(comparison: Comparison) -> str:
     failed = list(dict.fromkeys(change.clause or "the verdict" for change in c.new_failures))
     if failed:
         cells = {cell for change in c.new_failures for cell in change.cells}
-        begin = f"Newly violated: {_and(failed)} in {count(len(cells), 'cell')}."
+        begin = f"Newly violated: {listed(failed)} in {count(len(cells), 'cell')}."
     else:
         begin = "Nothing is newly violated."
     fixed = list(dict.fromkeys(change.clause or "the verdict" for change in c.fixed))
     parts = [begin]
     if fixed:
-        parts.append(f"Fixed: {_and(fixed)}.")
+        parts.append(f"Fixed: {listed(fixed)}.")
     if c.lost:
         lost = sum(len(change.cells) for change in c.lost)
         parts.append(f"{count(lost, 'result')} that could be judged cannot be judged now.")
     if c.still_failing:
         parts.append(
-            f"{_and(list(dict.fromkeys(change.clause for change in c.still_failing)))} "
+            f"{listed(list(dict.fromkeys(change.clause for change in c.still_failing)))} "
             "were violated before, and still are."
         )
     if not c.new.finished:
         parts.append("The new run did not end: it was killed, or still goes on.")
     different = list(dict.fromkeys(one.title for one in c.provenance))
     parts.append(
-        f"What differs between the runs: {_and(different)}."
+        f"What differs between the runs: {listed(different)}."
         if different
         else "Both runs stand on the same: guest, driver, QEMU, kernel."
     )
@@ -119,13 +119,19 @@ def timing_note(comparison: Comparison) -> str:
 def markdown(comparison: Comparison) -> str:
     """The comparison as Markdown."""
     lines = [f"# {escape(title(comparison))}", "", escape(opening(comparison)), ""]
+    return "\n".join([*lines, *markdown_parts(comparison), escape(timing_note(comparison)), ""])
+
+
+def markdown_parts(comparison: Comparison, level: str = "##") -> list[str]:
+    """Each thing with its cells as lines of Markdown, under titles of this level."""
+    lines: list[str] = []
     for part in parts_of(comparison):
-        lines += [f"## {part.title}", ""]
+        lines += [f"{level} {part.title}", ""]
         for point in part.points:
             lines.append(f"- **{escape(point.line)}**" + (f": {ids(point.cells)}" if point.cells else ""))
             lines += [f"  <br>{escape(note)}" for note in point.notes]
         lines.append("")
-    return "\n".join([*lines, escape(timing_note(comparison)), ""])
+    return lines
 
 
 def plain(comparison: Comparison) -> str:
@@ -175,7 +181,8 @@ def _when(moment: object) -> str:
     return f"{moment:%d %B %Y, %H:%M}"
 
 
-def _and(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence: a, b and c; the first four of many."""
     names = [one_line(name) for name in names]
     if len(names) > MAX_NAMED + 1:
         names = [*names[:MAX_NAMED], f"{len(names) - MAX_NAMED} more"]
@@ -183,4 +190,4 @@ def _and(names: Sequence[str]) -> str:
 
 
 def _named(cells: Iterable[str]) -> str:
-    return _and(list(cells))
+    return listed(list(cells))

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from harness.errors import InfrastructureError, UsageError
+from harness.runs.planned import PlannedCell
 from harness.runs.record import (
     SCHEMA_VERSION,
     BaselineRecord,
@@ -15,7 +16,6 @@ from harness.runs.record import (
     ClauseRecord,
     IncidentRecord,
     PhaseRecord,
-    PlannedCell,
     ProbeRecord,
     Record,
     ResumeRecord,

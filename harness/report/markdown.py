@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.report import compare_text, words
 from harness.report.comparison import Comparison
-from harness.report.findings import findings
+from harness.report.findings import Finding, findings
 from harness.report.marks import escape, ids
 from harness.report.summary import EXIT_MEANINGS, CellSummary, Summary
 from harness.report.text import count, one_line, seconds
@@ -24,13 +24,13 @@ _KINDS = {
 
 def markdown(summary: Summary, changes: Comparison | None = None) -> str:
     """The whole document."""
+    counts = ", ".join(f"{n} {words.OUTCOMES[o].text}" for o, n in summary.counts.items() if n)
     lines = [
         f"# {_SYMBOL.get(summary.exit_code, '!')} {escape(summary.name)}: {EXIT_MEANINGS[summary.exit_code]}",
         "",
         f"{summary.recorded} of {summary.planned} planned results recorded in {count(len(summary.cells), 'cell')}, "
-        f"{seconds(summary.duration_s)}, {summary.started:%d %B %Y, %H:%M UTC}. "
-        + ", ".join(f"{n} {words.OUTCOMES[o].text}" for o, n in summary.counts.items() if n)
-        + ".",
+        f"{seconds(summary.duration_s)}, {summary.started:%d %B %Y, %H:%M UTC}"
+        + (f". {counts}." if counts else "."),
         "",
     ]
     if summary.partial:
@@ -39,19 +39,25 @@ def markdown(summary: Summary, changes: Comparison | None = None) -> str:
         lines += [f"Cells with a guest: **{words.WINE_LABEL}**.", ""]
     found = findings(summary)
     if found:
-        lines += ["## Findings", ""]
-        for finding in found:
-            what = _KINDS.get(finding.kind, "Not judged")
-            if finding.kind == "fail":
-                what = f"{finding.clauses[0]} violated" if finding.clauses else "Broken"
-            reason = one_line(finding.reason)[:MAX_REASON] or "no reason was recorded"
-            where = f" — {ids(finding.cells)}" if finding.cells else ""
-            lines.append(f"- **{escape(what)}**: {escape(reason)}{where}")
-        lines.append("")
+        lines += ["## Findings", "", *map(finding_line, found), ""]
     if changes:
         lines += ["## Since the last run", "", escape(compare_text.opening(changes)), ""]
     lines += _cells(summary)
     return "\n".join(lines)
+
+
+def finding_line(finding: Finding) -> str:
+    """One finding as an item of a list."""
+    reason = one_line(finding.reason)[:MAX_REASON] or "no reason was recorded"
+    where = f" — {ids(finding.cells)}" if finding.cells else ""
+    return f"- **{escape(finding_title(finding))}**: {escape(reason)}{where}"
+
+
+def finding_title(finding: Finding) -> str:
+    """What kind of thing a finding is, with the clause that is violated."""
+    if finding.kind == "fail":
+        return f"{finding.clauses[0]} violated" if finding.clauses else "Broken"
+    return _KINDS.get(finding.kind, "Not judged")
 
 
 def _cells(summary: Summary) -> list[str]:

@@ -17,6 +17,7 @@ from harness.probe.models import ProbeAnswer
 from harness.report.bundle import Manifest
 from harness.report.comparison import Comparison
 from harness.report.history import History
+from harness.report.nightly import Nightly
 from harness.report.summary import Summary
 from harness.runs.forecast import Forecast
 from harness.runs.record import RECORD
@@ -30,6 +31,10 @@ _SCHEMAS: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "comparison": (
         "Answer of halpmc compare --json",
         partial(Comparison.model_json_schema, mode="serialization"),
+    ),
+    "nightly": (
+        "Answer of halpmc nightly --json, and nightly.json",
+        partial(Nightly.model_json_schema, mode="serialization"),
     ),
     "bundle": (
         "manifest.json in an archive of halpmc bundle",

@@ -86,6 +86,7 @@ def rerun(folder: Path, cells: Collection[str]) -> RunRecord:
             "time": now(),
             "excluded": (),
             "skipped": (),
+            "shard": None,
             "selection": f"{len(plan.cells)} cells that failed in {folder.name}",
             "host": host_facts(),
             "versions": {"halpmc": __version__},

@@ -18,7 +18,14 @@ from harness.errors import UsageError
 from harness.host.tools import host_facts
 from harness.runs.costs import Costs
 from harness.runs.executor import CellJob, longest_first
-from harness.runs.record import ExcludedCell, PlannedCell, PlannedIssue, RunRecord, SkippedCell
+from harness.runs.planned import PlannedCell, PlannedShard
+from harness.runs.record import (
+    ExcludedCell,
+    PlannedIssue,
+    RunRecord,
+    SkippedCell,
+)
+from harness.runs.select import Shard
 
 #: Random sequences in a cell that runs the whole suite, and in one that runs a part of it to be quick.
 SEQUENCES, FEW_SEQUENCES = 100, 10
@@ -31,31 +38,32 @@ def plan_run(
     *,
     skipped: Iterable[SkippedCell] = (),
     selection: str = "",
+    shard: Shard | None = None,
 ) -> RunRecord:
     """The first record of a run of these cells of the matrix.
 
     `chosen` maps the id of each cell that is run to the clauses that are judged there, when the tests were chosen.
     """
     planned = tuple((cell, _clauses(cell, chosen)) for cell in cells if chosen is None or chosen.get(cell.id))
+    elsewhere = shard.elsewhere if shard else ()
     return RunRecord(
         name=matrix.name,
         matrix=str(matrix.path),
         matrix_sha256=matrix.sha256,
         expect=matrix.expect,
-        cells=tuple(
-            PlannedCell(
-                id=cell.id,
-                config=cell.model_dump(mode="json"),
-                clauses=clauses,
-                tags=matrix.traits_of(cell).tags,
-                requires=matrix.traits_of(cell).requires.model_dump(mode="json", exclude_none=True),
-                promised=_promised(cell) if matrix.expect is Expect.KILLED else (),
-            )
-            for cell, clauses in planned
-        ),
+        cells=tuple(_planned_cell(matrix, cell, clauses) for cell, clauses in planned),
         skipped=tuple(skipped),
         selection=selection,
-        known_issues=tuple(_issue(matrix, issue, planned) for issue in matrix.known_issues),
+        shard=PlannedShard(
+            number=shard.number,
+            parts=shard.parts,
+            partition=shard.partition,
+            elsewhere=tuple(_planned_cell(matrix, cell, clauses) for cell, clauses in elsewhere),
+            selection=shard.words,
+        )
+        if shard
+        else None,
+        known_issues=tuple(_issue(matrix, issue, (*planned, *elsewhere)) for issue in matrix.known_issues),
         partial=any(clauses != suite_for(cell) for cell, clauses in planned),
         excluded=tuple(ExcludedCell(id=cell_id, reason=reason) for cell_id, reason in matrix.excluded),
         host=host_facts(),
@@ -63,10 +71,22 @@ def plan_run(
     )
 
 
+def _planned_cell(matrix: Matrix, cell: Cell, clauses: tuple[str, ...]) -> PlannedCell:
+    traits = matrix.traits_of(cell)
+    return PlannedCell(
+        id=cell.id,
+        config=cell.model_dump(mode="json"),
+        clauses=clauses,
+        tags=traits.tags,
+        requires=traits.requires.model_dump(mode="json", exclude_none=True),
+        promised=_promised(cell) if matrix.expect is Expect.KILLED else (),
+    )
+
+
 def _issue(
     matrix: Matrix, issue: KnownIssue, planned: Iterable[tuple[Cell, tuple[str, ...]]]
 ) -> PlannedIssue:
-    """A known issue with the planned cells that it is about."""
+    """A known issue with the planned cells that it is about, those of other shards among them."""
     choice = parse_choice(issue.cells) if issue.cells else None
     return PlannedIssue(
         id=issue.id,

@@ -17,6 +17,7 @@ from harness.config.models import Expect
 from harness.contract.outcomes import Outcome, Verdict
 from harness.errors import InfrastructureError, NoSpace, UsageError
 from harness.probe.models import ProbeAnswer
+from harness.runs.planned import PlannedCell, PlannedShard
 
 SCHEMA_VERSION = 1
 FILE_NAME = "records.jsonl"
@@ -40,22 +41,6 @@ class RecordModel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", json_schema_serialization_defaults_required=True)
     time: datetime = Field(default_factory=now)
-
-
-class PlannedCell(BaseModel):
-    """A cell of the plan: id, resolved configuration, the clauses that must be recorded for it, its tags.
-
-    `requires` has what it asks of the host that runs it, where it asks anything. `promised`: of these clauses one has
-    to notice the cell's defect.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    id: str
-    config: dict[str, Any]
-    clauses: tuple[str, ...]
-    tags: tuple[str, ...] = ()
-    requires: dict[str, Any] = {}
-    promised: tuple[str, ...] = ()
 
 
 class ExcludedCell(BaseModel):
@@ -93,7 +78,8 @@ class RunRecord(RecordModel):
     """First line of a run: what was planned, on which host, with which tools.
 
     `expect` says when it is green. `partial`: only some tests of the suite were asked for, and the plan holds their
-    clauses alone. `selection` says how the cells were chosen when they are not all of the matrix.
+    clauses alone. `selection` says how the cells were chosen when they are not all of the matrix. `shard` is null for a
+    run that is not one part of several.
     """
 
     type: Literal["run"] = "run"
@@ -106,6 +92,7 @@ class RunRecord(RecordModel):
     excluded: tuple[ExcludedCell, ...] = ()
     skipped: tuple[SkippedCell, ...] = ()
     selection: str = ""
+    shard: PlannedShard | None = None
     known_issues: tuple[PlannedIssue, ...] = ()
     partial: bool = False
     host: dict[str, str]

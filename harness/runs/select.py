@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.caching import Say
@@ -49,16 +49,31 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Shard:
+    """Part `number` of `parts` of the chosen cells, and how all of them were chosen.
+
+    `elsewhere` are the other parts' cells, each with the clauses to be judged in it.
+    """
+
+    number: int
+    parts: int
+    partition: str
+    elsewhere: tuple[tuple[Cell, tuple[str, ...]], ...]
+    words: str
+
+
+@dataclass(frozen=True)
 class Selection:
     """The cells that are to run, and those that cannot run here. `clauses` has the cells that only some are judged of.
 
-    `words` say how the cells were chosen; empty when all of the matrix were.
+    `words` say how the cells were chosen; empty when all of the matrix were. `shard` when they are one part of several.
     """
 
     cells: tuple[Cell, ...]
     skipped: tuple[SkippedCell, ...] = ()
     clauses: Mapping[str, tuple[str, ...]] | None = None
     words: str = ""
+    shard: Shard | None = None
 
     def clauses_of(self, cell: Cell) -> tuple[str, ...]:
         """The clauses to be judged in a cell."""
@@ -89,15 +104,15 @@ def select(matrix: Matrix, choice: Choice, costs: Costs) -> Selection:
         }
         cells = tuple(cell for cell in cells if cell.id in clauses)
         words.append(f"{len(changes.files)} changed files since {choice.since}")
+    shard: Shard | None = None
     if choice.shard:
-        number, parts = _shard(choice.shard)
-        seconds = [(cell.id, costs.of(cell).seconds) for cell in cells]
-        mine = set(partition(seconds, parts)[number - 1])
-        cells = tuple(cell for cell in cells if cell.id in mine)
-        words.append(f"shard {number} of {parts} of the partition {fingerprint(seconds)}")
+        whole = replace(choice, shard="")
+        told = [f"{len(cells)} of {len(matrix.cells)} cells ({whole})"] if str(whole) else []
+        shard, cells = _part(cells, clauses, choice.shard, costs, "; ".join(words + told))
+        words.append(f"shard {shard.number} of {shard.parts} of the partition {shard.partition}")
     if str(choice):
         words.append(f"{len(cells)} of {len(matrix.cells)} cells ({choice})")
-    return Selection(cells, (), clauses, "; ".join(words))
+    return Selection(cells, (), clauses, "; ".join(words), shard)
 
 
 def on_this_host(
@@ -115,15 +130,14 @@ def on_this_host(
         _prove([cell for cell in selection.cells if asked[cell.id].kvm or asked[cell.id].vpmu], say)
     host = read_capabilities(cell.guest for cell in selection.cells if cell.guest and asked[cell.id].guest)
     reasons = {cell.id: unmet(asked[cell.id], cell, host) for cell in selection.cells}
-    return Selection(
-        tuple(cell for cell in selection.cells if not reasons[cell.id]),
-        tuple(
+    return replace(
+        selection,
+        cells=tuple(cell for cell in selection.cells if not reasons[cell.id]),
+        skipped=tuple(
             SkippedCell(id=cell.id, config=cell.model_dump(mode="json"), reason=reasons[cell.id])
             for cell in selection.cells
             if reasons[cell.id]
         ),
-        selection.clauses,
-        selection.words,
     )
 
 
@@ -167,6 +181,26 @@ def _by_expressions(matrix: Matrix, cells: tuple[Cell, ...], choice: Choice) -> 
             remedy="halpmc plan MATRIX lists the cells and their settings",
         )
     return tuple(found)
+
+
+def _part(
+    cells: tuple[Cell, ...],
+    clauses: Mapping[str, tuple[str, ...]] | None,
+    text: str,
+    costs: Costs,
+    words: str,
+) -> tuple[Shard, tuple[Cell, ...]]:
+    """The part of the cells that --shard names, and which cells these are. Raises UsageError."""
+    number, parts = _shard(text)
+    seconds = [(cell.id, costs.of(cell).seconds) for cell in cells]
+    mine = set(partition(seconds, parts)[number - 1])
+    elsewhere = tuple(
+        (cell, suite_for(cell) if clauses is None else clauses[cell.id])
+        for cell in cells
+        if cell.id not in mine
+    )
+    shard = Shard(number, parts, fingerprint(seconds), elsewhere, words)
+    return shard, tuple(cell for cell in cells if cell.id in mine)
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from harness.runs.cell import CellRun
 from harness.runs.folder import cell_folder, create_run_folder
 from harness.runs.plan import plan_run
 from harness.runs.record import Recorder, SkippedCell
+from harness.runs.select import Shard
 
 
 class RunSession:
@@ -34,12 +35,15 @@ class RunSession:
         *,
         skipped: Iterable[SkippedCell] = (),
         selection: str = "",
+        shard: Shard | None = None,
     ) -> RunSession:
         """Join the run in `run_dir`, or start a new one in `runs_dir`; the others as in `plan_run`."""
         if run_dir is not None:
             return cls(run_dir, leading=False)
         session = cls(create_run_folder(runs_dir, matrix.name), leading=True)
-        session.recorder.write(plan_run(matrix, cells, chosen, skipped=skipped, selection=selection))
+        session.recorder.write(
+            plan_run(matrix, cells, chosen, skipped=skipped, selection=selection, shard=shard)
+        )
         return session
 
     @contextmanager

@@ -12,6 +12,7 @@ from harness.config.models import Accel, Arch, Cell, Expect, Generation, HalSett
 from harness.contract.clauses import CLAUSES, JudgementKind, suite_for
 from harness.contract.outcomes import Outcome, Verdict
 from harness.probe.models import Counter, CounterState, PmuVerdict, ProbeAnswer
+from harness.runs.planned import PlannedCell
 from harness.runs.record import (
     CellEndRecord,
     CellRecord,
@@ -19,7 +20,6 @@ from harness.runs.record import (
     ExcludedCell,
     IncidentRecord,
     PhaseRecord,
-    PlannedCell,
     PlannedIssue,
     ProbeRecord,
     Record,

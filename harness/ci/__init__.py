@@ -1,0 +1,1 @@
+"""Workflow files for CI services: one pipeline, told in the language of each."""
