@@ -255,3 +255,15 @@ def test_the_least_recently_used_templates_go(tmp_path: Path) -> None:
     assert prune(tmp_path, 2 * size) == [folders[1], folders[0]]
     assert [folder.exists() for folder in folders] == [False, False, True, True]
     assert prune(tmp_path, 2 * size) == []
+
+
+def test_a_template_that_somebody_starts_clones_from_stays(tmp_path: Path) -> None:
+    (home := tmp_path / "home").mkdir()
+    folder = _written(home).rename(tmp_path / "template")
+    template = Template(folder)
+    assert prune(tmp_path, 0) == []
+    assert Template(folder).saved == template.saved  # whoever else uses it is not kept from it
+    template.release()
+    template.release()
+    assert prune(tmp_path, 0) == [folder]
+    assert not folder.exists()
