@@ -19,7 +19,14 @@ from harness.imaging.optical import open_disc
 from harness.imaging.store import DISK, HOST_KEY, KEY, VARIABLES, GuestImage, open_image
 from harness.imaging.windows_answer import AnswerOptions, answer_for, new_password, render, windows_of
 from harness.imaging.windows_image import create_disk, seal, write_definition, write_manifest, write_secret
-from harness.imaging.windows_media import Medium, check_virtio, examine, openssh_kind
+from harness.imaging.windows_media import (
+    Medium,
+    check_virtio,
+    examine,
+    language_of,
+    openssh_kind,
+    product_key,
+)
 from harness.imaging.windows_request import WindowsRequest
 from harness.imaging.windows_supervise import Installed, Supervisor
 from harness.paths import guest_store
@@ -72,15 +79,21 @@ def build_windows(
             remedy="give the virtio-win medium: --virtio-iso",
         )
     openssh = openssh_kind(request.openssh) if request.openssh else None
+    key = product_key(request.product_key) if request.product_key else None
     medium = examine(
         request.iso, definition, windows, edition=request.edition, sha256=request.sha256, say=say
     )
+    language = language_of(medium.edition, windows.language)
+    if language != windows.language:
+        say(f"note: the medium has no {windows.language}; the guest speaks {language}")
     options = AnswerOptions(
         edition=medium.edition.name if request.edition is None else request.edition,
-        product_key=request.product_key,
+        language=language,
+        product_key=key,
         virtio=request.virtio_iso is not None,
         openssh=openssh or "capability",
-        openssh_file=request.openssh.name if request.openssh else "",
+        # Not the file's own name: a browser may have put blanks and brackets into it.
+        openssh_file=f"openssh.{openssh}" if openssh else "",
         ems=request.ems,
     )
     answer_for(definition, options, new_password())  # its mistakes now, not in an hour
@@ -165,7 +178,7 @@ class _Job:
         }
         files["halpmc/authorized_keys"] = public_key
         if self.request.openssh is not None:
-            files[f"halpmc/{self.request.openssh.name}"] = self.request.openssh
+            files[f"halpmc/{self.options.openssh_file}"] = self.request.openssh
         return files
 
     def _machine(self, work: Path, answer: Path) -> tuple[Machine, bool]:

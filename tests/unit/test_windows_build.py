@@ -1,0 +1,113 @@
+"""What a build makes of what its user gives, up to the moment where the machine would be started."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.config.load import guest_names, guests_folder, load_guest
+from harness.config.models import Accel, Arch
+from harness.errors import UsageError
+from harness.imaging import windows_build
+from harness.imaging.windows_build import build_windows
+from harness.imaging.windows_request import WindowsRequest
+from harness.paths import GUESTS_VARIABLE
+from tests.windows_media import make_udf_disc, make_wim
+
+GUEST = load_guest("windows-server-2022", guests_folder())
+KEY = "AAAAA-BBBBB-CCCCC-DDDDD-EEEEE"
+
+
+class Started(Exception):
+    """The build would start its machine now."""
+
+
+@pytest.fixture
+def files_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The files of the answer medium of a build."""
+    jobs: list[Any] = []
+
+    def start(_folder: Path, _title: str, build: Any, **_settings: Any) -> Path:
+        jobs.append(build.__self__)
+        raise Started
+
+    monkeypatch.setattr(windows_build, "built_once", start)
+    monkeypatch.setenv(GUESTS_VARIABLE, str(tmp_path / "guests"))
+
+    def run(language: str = "en-US", **given: Any) -> dict[str, bytes | Path]:
+        folder = tmp_path / language
+        folder.mkdir(exist_ok=True)
+        iso = folder / "windows.iso"
+        if not iso.exists():
+            wim = make_wim(folder / "install.wim", ["Windows Server 2022 SERVERSTANDARD"], language=language)
+            make_udf_disc(iso, {"sources/install.wim": wim.read_bytes()})
+        with pytest.raises(Started):
+            build_windows(GUEST, WindowsRequest(iso, **given), tmp_path / "logs", accel=Accel.TCG)
+        files: dict[str, bytes | Path] = jobs[-1]._answer_files("aA1-GoldenGoldenGolden", b"ssh-ed25519 AAAA")
+        return files
+
+    return run
+
+
+def text(files: dict[str, bytes | Path], name: str) -> str:
+    content = files[name]
+    assert isinstance(content, bytes)
+    return content.decode()
+
+
+@pytest.mark.parametrize("name", ["OpenSSH-Win64 (1).zip", "OpenSSH für Windows.zip"])
+def test_a_file_may_be_called_as_a_browser_calls_it(name: str, files_for: Any, tmp_path: Path) -> None:
+    package = tmp_path / name
+    package.write_bytes(b"PK\x03\x04")
+    files = files_for(openssh=package)
+    assert files["halpmc/openssh.zip"] == package
+    assert "Join-Path $here 'openssh.zip'" in text(files, "halpmc/setup.ps1")
+
+
+@pytest.mark.parametrize("typed", [KEY, f" {KEY.lower()}\n"])
+def test_a_product_key_may_be_typed_in_small_letters(typed: str, files_for: Any) -> None:
+    assert f"<Key>{KEY}</Key>" in text(files_for(product_key=typed), "autounattend.xml")
+
+
+def test_what_is_no_product_key_is_said_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no product key"):
+        build_windows(GUEST, WindowsRequest(tmp_path / "none.iso", product_key="AAAAA"), tmp_path)
+
+
+def test_setup_is_asked_for_a_language_that_the_medium_has(files_for: Any) -> None:
+    assert "<UILanguage>en-US</UILanguage>" in text(files_for("en-US"), "autounattend.xml")
+    british = text(files_for("en-GB"), "autounattend.xml")
+    assert "<UILanguage>en-GB</UILanguage>" in british and "en-US" not in british
+
+
+def features_of(model: str) -> set[str]:
+    """The features that QEMU gives a CPU model."""
+    command = {
+        "execute": "query-cpu-model-expansion",
+        "arguments": {"type": "full", "model": {"name": model}},
+    }
+    asked = [{"execute": "qmp_capabilities"}, command, {"execute": "quit"}]
+    done = subprocess.run(
+        ["qemu-system-x86_64", "-M", "none", "-nodefaults", "-display", "none", "-qmp", "stdio"],
+        input="\n".join(map(json.dumps, asked)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    (props,) = (a["return"]["model"]["props"] for a in answers if "model" in a.get("return", {}))
+    return {name for name, value in props.items() if value is True}
+
+
+@pytest.mark.parametrize("name", guest_names(guests_folder()))
+def test_a_host_of_an_age_that_runs_every_release_is_not_refused(name: str) -> None:
+    """Haswell (2013) runs them all. Its CPUID does not tell of PREFETCHW, which Intel's older CPUs take for a hint."""
+    guest = load_guest(name, guests_folder())
+    if guest.windows is None or guest.arch is not Arch.X86_64:
+        return
+    assert set(guest.windows.cpu_features) <= features_of("Haswell")
