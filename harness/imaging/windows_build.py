@@ -18,7 +18,14 @@ from harness.imaging.machine import guest_machine
 from harness.imaging.optical import open_disc
 from harness.imaging.store import DISK, HOST_KEY, KEY, VARIABLES, GuestImage, open_image
 from harness.imaging.windows_answer import AnswerOptions, answer_for, new_password, render, windows_of
-from harness.imaging.windows_image import create_disk, seal, write_definition, write_manifest, write_secret
+from harness.imaging.windows_image import (
+    copy_variables,
+    create_disk,
+    seal,
+    write_definition,
+    write_manifest,
+    write_secret,
+)
 from harness.imaging.windows_media import (
     Medium,
     check_virtio,
@@ -214,11 +221,7 @@ class _Job:
             media=tuple(cd.model_copy(update={"bus": bus}) for cd in media),
         )
         if machine.uefi is not None:  # a copy of its own, which the firmware writes
-            variables = work / VARIABLES
-            shutil.copyfile(machine.uefi.variables, variables)
-            machine = machine.model_copy(
-                update={"uefi": machine.uefi.model_copy(update={"variables": variables})}
-            )
+            machine = machine.model_copy(update={"uefi": copy_variables(machine.uefi, work / VARIABLES)})
         return machine, press_keys
 
     def _install(self, machine: Machine, folder: Path, press_keys: bool) -> Installed:

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from harness.config.load import guest_names, guests_folder, load_guest
-from harness.config.models import Accel, Arch
+from harness.config.models import Accel, Arch, Firmware
 from harness.errors import UsageError
 from harness.imaging import windows_build
 from harness.imaging.windows_build import build_windows
 from harness.imaging.windows_request import WindowsRequest
 from harness.paths import GUESTS_VARIABLE
-from tests.windows_media import make_udf_disc, make_wim
+from harness.vm.firmware import find_uefi
+from tests.windows_media import make_udf_disc, make_wim, run
 
 GUEST = load_guest("windows-server-2022", guests_folder())
 KEY = "AAAAA-BBBBB-CCCCC-DDDDD-EEEEE"
@@ -27,8 +28,8 @@ class Started(Exception):
 
 
 @pytest.fixture
-def files_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The files of the answer medium of a build."""
+def job_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The build that is about to start its machine."""
     jobs: list[Any] = []
 
     def start(_folder: Path, _title: str, build: Any, **_settings: Any) -> Path:
@@ -38,7 +39,7 @@ def files_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(windows_build, "built_once", start)
     monkeypatch.setenv(GUESTS_VARIABLE, str(tmp_path / "guests"))
 
-    def run(language: str = "en-US", **given: Any) -> dict[str, bytes | Path]:
+    def build(language: str = "en-US", **given: Any) -> Any:
         folder = tmp_path / language
         folder.mkdir(exist_ok=True)
         iso = folder / "windows.iso"
@@ -47,10 +48,21 @@ def files_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             make_udf_disc(iso, {"sources/install.wim": wim.read_bytes()})
         with pytest.raises(Started):
             build_windows(GUEST, WindowsRequest(iso, **given), tmp_path / "logs", accel=Accel.TCG)
-        files: dict[str, bytes | Path] = jobs[-1]._answer_files("aA1-GoldenGoldenGolden", b"ssh-ed25519 AAAA")
+        return jobs[-1]
+
+    return build
+
+
+@pytest.fixture
+def files_for(job_for: Any) -> Any:
+    """The files of the answer medium of a build."""
+
+    def render(*language: str, **given: Any) -> dict[str, bytes | Path]:
+        job = job_for(*language, **given)
+        files: dict[str, bytes | Path] = job._answer_files("aA1-GoldenGoldenGolden", b"ssh-ed25519 AAAA")
         return files
 
-    return run
+    return render
 
 
 def text(files: dict[str, bytes | Path], name: str) -> str:
@@ -111,3 +123,19 @@ def test_a_host_of_an_age_that_runs_every_release_is_not_refused(name: str) -> N
     if guest.windows is None or guest.arch is not Arch.X86_64:
         return
     assert set(guest.windows.cpu_features) <= features_of("Haswell")
+
+
+def test_a_host_whose_firmware_keeps_its_variables_in_qcow2(
+    job_for: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = find_uefi(Arch.X86_64, Firmware.UEFI, "q35")
+    assert found is not None
+    template = tmp_path / "template.qcow2"
+    run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", found.variables, template)
+    as_on_fedora = found.model_copy(update={"variables": template, "variables_format": "qcow2"})
+    monkeypatch.setattr("harness.imaging.machine.find_uefi", lambda *_: as_on_fedora)
+    work = tmp_path / "work"
+    work.mkdir()
+    machine, _ = job_for()._machine(work, tmp_path / "answer.iso")
+    assert machine.uefi.variables_format == "raw", "the store has them as a raw file"
+    assert machine.uefi.variables.read_bytes() == found.variables.read_bytes()
