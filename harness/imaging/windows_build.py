@@ -76,15 +76,17 @@ def build_windows(
             f"guest {definition.name!r} is in the store already",
             remedy=f"halpmc guest rm {definition.name} removes it; --as NAME keeps both",
         )
+    if definition.arch is Arch.AARCH64:
+        raise UsageError(
+            "Windows for arm64 has no driver for serial ports, by which an installation tells how far it is",
+            remedy=f"install it by hand, and import its disk: halpmc guest import DISK --definition {definition.name}",
+        )
     if request.virtio_iso is not None:
         check_virtio(request.virtio_iso, windows)
         devices = {"disk_device": windows.virtio_disk_device, "net_device": windows.virtio_net_device}
         definition = definition.model_copy(update=devices)
-    elif definition.arch is Arch.AARCH64 and "virtio" in definition.net_device:
-        raise UsageError(
-            f"guest {definition.name!r} has a virtio network, for which Windows brings no driver",
-            remedy="give the virtio-win medium: --virtio-iso",
-        )
+    if request.ems:  # the second port is the emergency console's, also for whoever uses the image
+        definition = definition.model_copy(update={"lane": None})
     openssh = openssh_kind(request.openssh) if request.openssh else None
     key = product_key(request.product_key) if request.product_key else None
     medium = examine(
@@ -201,7 +203,6 @@ class _Job:
             else:
                 press_keys = True
                 self.say("this medium wants a key to be pressed: the harness will press it")
-        bus = "usb" if definition.arch is Arch.AARCH64 else "sata"
         media = [medium, CdRom(path=answer)]
         media += [CdRom(path=self.request.virtio_iso)] if self.request.virtio_iso else []
         flags = (
@@ -218,7 +219,7 @@ class _Job:
             on_reboot="reset",
             reaches_out=self.online,
             serial_log=self.logs / SERIAL,
-            media=tuple(cd.model_copy(update={"bus": bus}) for cd in media),
+            media=tuple(media),
         )
         if machine.uefi is not None:  # a copy of its own, which the firmware writes
             machine = machine.model_copy(update={"uefi": copy_variables(machine.uefi, work / VARIABLES)})

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from harness.config.load import guest_names, guests_folder, load_guest
+from harness.config.load import guest_names, guests_folder, load_guest, load_guest_file
 from harness.config.models import Accel, Arch, Firmware
 from harness.errors import UsageError
 from harness.imaging import windows_build
 from harness.imaging.windows_build import build_windows
+from harness.imaging.windows_image import write_definition
 from harness.imaging.windows_request import WindowsRequest
 from harness.paths import GUESTS_VARIABLE
 from harness.vm.firmware import find_uefi
@@ -94,6 +95,23 @@ def test_setup_is_asked_for_a_language_that_the_medium_has(files_for: Any) -> No
     assert "<UILanguage>en-US</UILanguage>" in text(files_for("en-US"), "autounattend.xml")
     british = text(files_for("en-GB"), "autounattend.xml")
     assert "<UILanguage>en-GB</UILanguage>" in british and "en-US" not in british
+
+
+def test_windows_for_arm64_is_not_installed_for_hours_in_vain(tmp_path: Path) -> None:
+    guest = load_guest("windows-11-arm64", guests_folder())
+    with pytest.raises(UsageError, match="no driver for serial ports") as caught:
+        build_windows(guest, WindowsRequest(tmp_path / "none.iso"), tmp_path)
+    assert "guest import DISK --definition windows-11-arm64" in str(caught.value)
+    assert guest.lane is None
+
+
+def test_an_image_with_the_emergency_console_has_no_client_at_its_port(job_for: Any, tmp_path: Path) -> None:
+    assert job_for().definition.lane is not None
+    job = job_for(ems=True)
+    assert job.definition.lane is None
+    write_definition(tmp_path, job.definition)
+    assert load_guest_file(tmp_path / "windows-server-2022.yaml").lane is None
+    assert "EMSPORT:2" in text(job._answer_files("aA1-GoldenGoldenGolden", b""), "halpmc/setup.ps1")
 
 
 def features_of(model: str) -> set[str]:
