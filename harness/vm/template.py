@@ -25,7 +25,15 @@ from harness.host.tools import qemu_version, require_tool
 from harness.vm.firmware import identity
 from harness.vm.machine import Control, Machine, RamFile, argv
 from harness.vm.overlay import fd_path
-from harness.vm.state import Mechanism, SavedState, copy_sparse, save_snapshot, save_stream, whole_ram
+from harness.vm.state import (
+    Mechanism,
+    SavedState,
+    copy_sparse,
+    require_saveable,
+    save_snapshot,
+    save_stream,
+    whole_ram,
+)
 from harness.vm.vm import Vm
 
 QUIET_S = 30.0
@@ -146,6 +154,7 @@ def make_template(
         }
     )
     with Vm(original, folder) as vm:
+        require_saveable(vm.qmp)
         ready(vm)
         _wait_until_quiet(vm)
         vm.pause()

@@ -11,7 +11,7 @@ import pytest
 
 from harness.config.models import Accel, Arch, Firmware
 from harness.deadlines import Deadline, wait_for
-from harness.errors import InfrastructureError
+from harness.errors import InfrastructureError, QemuError
 from harness.vm.firmware import find_uefi
 from harness.vm.machine import Machine
 from harness.vm.state import Mechanism, copy_sparse
@@ -267,3 +267,17 @@ def test_a_template_that_somebody_starts_clones_from_stays(tmp_path: Path) -> No
     template.release()
     assert prune(tmp_path, 0) == [folder]
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("mechanism", list(Mechanism))
+def test_what_cannot_be_saved_is_not_booted_first(
+    mechanism: Mechanism, described: Machine, tmp_path: Path
+) -> None:
+    """A Windows needs a minute to boot, for each of the mechanisms that then fail."""
+    machine = described.model_copy(update={"disk_device": "nvme"})
+    folder = tmp_path / "template"
+    folder.mkdir()
+    booted: list[Vm] = []
+    with pytest.raises(QemuError, match=r"cannot save this machine: .*nvme"):
+        make_template(machine, folder, booted.append, mechanism)
+    assert booted == []
