@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from harness.cli import app
+from harness.commands import guest_build
 from harness.config.load import guest_names, guests_folder, load_guest, load_guest_file
-from harness.config.models import Accel, Arch, Firmware
+from harness.config.models import Accel, Arch, Firmware, GuestDefinition
 from harness.errors import UsageError
 from harness.imaging import windows_build
 from harness.imaging.windows_build import build_windows
@@ -95,6 +98,23 @@ def test_setup_is_asked_for_a_language_that_the_medium_has(files_for: Any) -> No
     assert "<UILanguage>en-US</UILanguage>" in text(files_for("en-US"), "autounattend.xml")
     british = text(files_for("en-GB"), "autounattend.xml")
     assert "<UILanguage>en-GB</UILanguage>" in british and "en-US" not in british
+
+
+def test_a_second_image_of_a_release_is_still_told_by_its_medium(
+    job_for: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one, of another name, is in the store with a definition of its own."""
+    job_for()
+    first = tmp_path / "guests" / "server-2022-virtio"
+    first.mkdir(parents=True)
+    write_definition(first, GUEST.model_copy(update={"name": first.name, "disk_device": "virtio-blk-pci"}))
+    built: list[GuestDefinition] = []
+    monkeypatch.setattr(guest_build, "_build_windows", lambda guest, *_: built.append(guest))
+    options = ["guest", "build", "windows", "--iso", str(tmp_path / "en-US" / "windows.iso")]
+    done = CliRunner().invoke(app, [*options, "--as", "second"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert [guest.name for guest in built] == ["second"]
+    assert built[0].disk_device == "ahci"
 
 
 def test_windows_for_arm64_is_not_installed_for_hours_in_vain(tmp_path: Path) -> None:
