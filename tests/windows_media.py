@@ -30,6 +30,7 @@ def make_wim(
     build: int = 20348,
     arch: int = 9,
     server: bool = True,
+    language: str = "en-US",
     compress: str = "LZX",
 ) -> Path:
     """An install.wim with an image per name, described as Microsoft's are (arch 9: amd64, 12: arm64)."""
@@ -42,7 +43,7 @@ def make_wim(
         properties = {
             "WINDOWS/ARCH": arch,
             "WINDOWS/PRODUCTTYPE": "ServerNT" if server else "WinNT",
-            "WINDOWS/LANGUAGES/LANGUAGE": "en-US",
+            "WINDOWS/LANGUAGES/LANGUAGE": language,
             "WINDOWS/VERSION/BUILD": build,
         }
         run("wimlib-imagex", *verb, content, path, name, *extra)

@@ -52,7 +52,7 @@ def guest_build(
     ),
 ) -> None:
     """Build a guest image (or find the one that is there)."""
-    from harness.config.load import guest_names, load_guest, load_guest_file, load_guest_for
+    from harness.config.load import guest_names, guests_folder, load_guest, load_guest_file, load_guest_for
     from harness.imaging.embedded import build_guest
 
     if definition is not None:
@@ -64,7 +64,9 @@ def guest_build(
             raise UsageError(
                 "a Windows guest is made from its installation medium", remedy="give it with --iso"
             )
-        guest = detect(iso, map(load_guest, guest_names()))
+        # The project's own: an image that was built under another name has the definition of the same release.
+        own = guests_folder()
+        guest = detect(iso, [load_guest(each, own) for each in guest_names(own)])
         say(f"the medium is for guest {guest.name}")
     else:
         guest = load_guest(name) if arch is None else load_guest_for(name, arch)

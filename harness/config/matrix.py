@@ -27,7 +27,7 @@ _HAL_KEYS = frozenset(HalSettings.model_fields)
 _DEFAULTS = {
     key: field.default
     for key, field in (Cell.model_fields | HalSettings.model_fields).items()
-    if key not in ("id", "hal", "arch", "machine")  # arch and machine are the guest's, unless written
+    if key not in ("id", "hal", "arch", "machine", "memory_mib")  # these are the guest's, unless written
 }
 _PROBE_MACHINE = {Arch.X86_64: "q35", Arch.AARCH64: "virt"}
 
@@ -319,10 +319,12 @@ def _completed(candidate: _Candidate, *, document: Document, guest_of: GuestOf) 
     if room is not None and room < settings["smp"]:
         raise document.error(where["max_cpus"], f"max_cpus: {room} is less than smp: {settings['smp']}")
     if settings["guest"] == PROBE_ONLY:
+        settings.setdefault("memory_mib", Cell.model_fields["memory_mib"].default)
         arch = settings.setdefault("arch", Arch.X86_64)
         settings.setdefault("machine", _PROBE_MACHINE[arch])
         return settings
     guest = guest_of(settings["guest"], where.get("guest", candidate.origin))
+    settings.setdefault("memory_mib", guest.usual_memory_mib)
     if settings.setdefault("arch", guest.arch) != guest.arch:
         raise document.error(where["arch"], f"guest {guest.name!r} is {guest.arch}, not {settings['arch']}")
     settings.setdefault("machine", guest.machine)

@@ -115,6 +115,10 @@ class Enlightenments(StrEnum):
     PASSTHROUGH = "passthrough"
 
 
+USUAL_MEMORY_MIB = {GuestKind.WINDOWS: 4096, GuestKind.WINE: 512}
+"""Of machines whose guest is of this kind. Windows boots with less than 2 GiB never, or after minutes of paging."""
+
+
 class HalSettings(Model):
     """Settings of the reference HAL for one cell; `defect` breaks it on purpose, by a name it knows."""
 
@@ -256,6 +260,13 @@ class GuestDefinition(Model):
     crash: CrashFiles = CrashFiles()
     timeouts: GuestTimeouts = GuestTimeouts()
     windows: WindowsSetup | None = None
+
+    @property
+    def usual_memory_mib(self) -> int:
+        """What a machine of this guest gets where nobody says otherwise, in MiB."""
+        if self.windows is not None:
+            return self.windows.memory_mib
+        return USUAL_MEMORY_MIB[self.kind]
 
     @model_validator(mode="after")
     def _has_what_its_architecture_has(self) -> GuestDefinition:

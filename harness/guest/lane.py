@@ -28,6 +28,21 @@ class LaneChannel:
         self._buffer = bytearray()
         port.setblocking(False)
 
+    def discard(self) -> None:
+        """Throw away what stands in the port before anybody has asked. Raises TransportError.
+
+        UEFI firmware and boot loaders write to every serial port; a client says nothing unasked.
+        """
+        self._buffer.clear()
+        try:
+            while self._port.recv(READ_BYTES):
+                pass
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._broken(error)
+        self._broken(None)
+
     def send_line(self, line: bytes) -> None:
         """Send a line; the line feed is added. Raises ProtocolError for one that the port cannot take."""
         if len(line) >= MAX_REQUEST:

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import itertools
 import logging
+import select
 import socket
 import threading
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ from harness.guest.transport import Check
 from harness.vm.phases import Phases
 
 BANNER_TRY_S = 1.0
+MOST_SILENT = 3  # servers drop connections when too many wait to log in
 END_S = 5.0
 NEVER_S = 3600.0  # for the library's own time limits: ours decide
 REBUILD = "build or import the guest's image again"
@@ -39,8 +41,11 @@ _log_numbers = itertools.count(1)
 def await_banner(host: str, port: int, check: Check, seconds: float) -> socket.socket:
     """Connect until the server greets; its greeting stays unread in the connection. Raises DeadlineExceeded.
 
-    QEMU's network accepts connections before the guest listens, so an accepted connection means nothing.
+    QEMU's network accepts connections before the guest listens, so an accepted connection means nothing, and may lead
+    nowhere: others are tried beside it. The oldest stays, since a Windows that is busy starting takes longer to greet
+    than anybody should have to wait who is led nowhere.
     """
+    silent: list[socket.socket] = []  # the oldest first
 
     def attempt(deadline: Deadline) -> socket.socket | None:
         check()
@@ -48,36 +53,46 @@ def await_banner(host: str, port: int, check: Check, seconds: float) -> socket.s
             connection = socket.create_connection((host, port), timeout=BANNER_TRY_S)
         except OSError as error:
             deadline.last_seen = f"{host}:{port}: {words(error)}"
-            return None
-        with ExitStack() as unless_greeted:
-            unless_greeted.callback(connection.close)
-            if _greets(connection, deadline, check):
-                unless_greeted.pop_all()
-                return connection
-        return None
+        else:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.settimeout(POLL_S)
+            silent.append(connection)
+        greeted = _first_to_greet(silent, deadline, check)
+        if len(silent) > MOST_SILENT:
+            silent.pop(1).close()
+        return greeted
 
-    return wait_for("SSH banner", seconds, attempt)
+    try:
+        return wait_for("SSH banner", seconds, attempt)
+    finally:
+        for connection in silent:
+            connection.close()
 
 
-def _greets(connection: socket.socket, deadline: Deadline, check: Check) -> bool:
-    """Whether the server on the other side says who it is before patience ends."""
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.settimeout(POLL_S)
+def _first_to_greet(silent: list[socket.socket], deadline: Deadline, check: Check) -> socket.socket | None:
+    """Take the first connection from the list whose server says who it is; None when none does before patience ends.
+
+    Those that are closed, or lead to something else, are taken off the list, too.
+    """
     patience = Deadline("banner", BANNER_TRY_S)
-    while not patience.expired() and not deadline.expired():
+    while silent and not patience.expired() and not deadline.expired():
         check()
-        try:
-            greeting = connection.recv(64, socket.MSG_PEEK)
-        except TimeoutError:
+        ready = select.select(silent, [], [], POLL_S)[0]
+        if not ready:
             deadline.last_seen = "connected, but the server says nothing"
-            continue
-        except OSError:
-            greeting = b""
-        if greeting.startswith(b"SSH-"):
-            return True
-        deadline.last_seen = f"the server says {greeting!r}" if greeting else "connected, and closed again"
-        return False
-    return False
+        for connection in ready:
+            silent.remove(connection)
+            try:
+                greeting = connection.recv(64, socket.MSG_PEEK)
+            except OSError:
+                greeting = b""
+            if greeting.startswith(b"SSH-"):
+                return connection
+            connection.close()
+            deadline.last_seen = (
+                f"the server says {greeting!r}" if greeting else "connected, and closed again"
+            )
+    return None
 
 
 def ask_host_key(port: int, check: Check, limits: GuestTimeouts) -> str:

@@ -117,9 +117,11 @@ class Answer(Model):
 
 
 class AnswerOptions(Model):
-    """What the user chose for one build. `edition` is a name, or an index as digits."""
+    """What the user chose for one build. `edition` is a name, or an index as digits; `language` the definition's,
+    where None."""
 
     edition: str
+    language: str | None = None
     product_key: str | None = None
     virtio: bool = False
     openssh: OpenSsh = "capability"
@@ -137,7 +139,7 @@ def answer_for(definition: GuestDefinition, options: AnswerOptions, password: st
         architecture="arm64" if definition.arch is Arch.AARCH64 else "amd64",
         firmware=definition.firmware,
         server=windows.server,
-        language=windows.language,
+        language=options.language or windows.language,
         edition_key="/IMAGE/INDEX" if by_index else "/IMAGE/NAME",
         edition=options.edition,
         product_key=options.product_key,

@@ -18,8 +18,22 @@ from harness.imaging.machine import guest_machine
 from harness.imaging.optical import open_disc
 from harness.imaging.store import DISK, HOST_KEY, KEY, VARIABLES, GuestImage, open_image
 from harness.imaging.windows_answer import AnswerOptions, answer_for, new_password, render, windows_of
-from harness.imaging.windows_image import create_disk, seal, write_definition, write_manifest, write_secret
-from harness.imaging.windows_media import Medium, check_virtio, examine, openssh_kind
+from harness.imaging.windows_image import (
+    copy_variables,
+    create_disk,
+    seal,
+    write_definition,
+    write_manifest,
+    write_secret,
+)
+from harness.imaging.windows_media import (
+    Medium,
+    check_virtio,
+    examine,
+    language_of,
+    openssh_kind,
+    product_key,
+)
 from harness.imaging.windows_request import WindowsRequest
 from harness.imaging.windows_supervise import Installed, Supervisor
 from harness.paths import guest_store
@@ -62,25 +76,33 @@ def build_windows(
             f"guest {definition.name!r} is in the store already",
             remedy=f"halpmc guest rm {definition.name} removes it; --as NAME keeps both",
         )
+    if definition.arch is Arch.AARCH64:
+        raise UsageError(
+            "Windows for arm64 has no driver for serial ports, by which an installation tells how far it is",
+            remedy=f"install it by hand, and import its disk: halpmc guest import DISK --definition {definition.name}",
+        )
     if request.virtio_iso is not None:
         check_virtio(request.virtio_iso, windows)
         devices = {"disk_device": windows.virtio_disk_device, "net_device": windows.virtio_net_device}
         definition = definition.model_copy(update=devices)
-    elif definition.arch is Arch.AARCH64 and "virtio" in definition.net_device:
-        raise UsageError(
-            f"guest {definition.name!r} has a virtio network, for which Windows brings no driver",
-            remedy="give the virtio-win medium: --virtio-iso",
-        )
+    if request.ems:  # the second port is the emergency console's, also for whoever uses the image
+        definition = definition.model_copy(update={"lane": None})
     openssh = openssh_kind(request.openssh) if request.openssh else None
+    key = product_key(request.product_key) if request.product_key else None
     medium = examine(
         request.iso, definition, windows, edition=request.edition, sha256=request.sha256, say=say
     )
+    language = language_of(medium.edition, windows.language)
+    if language != windows.language:
+        say(f"note: the medium has no {windows.language}; the guest speaks {language}")
     options = AnswerOptions(
         edition=medium.edition.name if request.edition is None else request.edition,
-        product_key=request.product_key,
+        language=language,
+        product_key=key,
         virtio=request.virtio_iso is not None,
         openssh=openssh or "capability",
-        openssh_file=request.openssh.name if request.openssh else "",
+        # Not the file's own name: a browser may have put blanks and brackets into it.
+        openssh_file=f"openssh.{openssh}" if openssh else "",
         ems=request.ems,
     )
     answer_for(definition, options, new_password())  # its mistakes now, not in an hour
@@ -165,7 +187,7 @@ class _Job:
         }
         files["halpmc/authorized_keys"] = public_key
         if self.request.openssh is not None:
-            files[f"halpmc/{self.request.openssh.name}"] = self.request.openssh
+            files[f"halpmc/{self.options.openssh_file}"] = self.request.openssh
         return files
 
     def _machine(self, work: Path, answer: Path) -> tuple[Machine, bool]:
@@ -181,7 +203,6 @@ class _Job:
             else:
                 press_keys = True
                 self.say("this medium wants a key to be pressed: the harness will press it")
-        bus = "usb" if definition.arch is Arch.AARCH64 else "sata"
         media = [medium, CdRom(path=answer)]
         media += [CdRom(path=self.request.virtio_iso)] if self.request.virtio_iso else []
         flags = (
@@ -198,14 +219,10 @@ class _Job:
             on_reboot="reset",
             reaches_out=self.online,
             serial_log=self.logs / SERIAL,
-            media=tuple(cd.model_copy(update={"bus": bus}) for cd in media),
+            media=tuple(media),
         )
         if machine.uefi is not None:  # a copy of its own, which the firmware writes
-            variables = work / VARIABLES
-            shutil.copyfile(machine.uefi.variables, variables)
-            machine = machine.model_copy(
-                update={"uefi": machine.uefi.model_copy(update={"variables": variables})}
-            )
+            machine = machine.model_copy(update={"uefi": copy_variables(machine.uefi, work / VARIABLES)})
         return machine, press_keys
 
     def _install(self, machine: Machine, folder: Path, press_keys: bool) -> Installed:

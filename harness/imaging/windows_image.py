@@ -21,6 +21,7 @@ from harness.imaging.windows_answer import windows_of
 from harness.imaging.windows_media import Medium
 from harness.imaging.windows_supervise import Installed
 from harness.paths import image_sources
+from harness.vm.firmware import Uefi
 
 SEAL_S = 3600.0
 CREATE_S = 60.0
@@ -36,6 +37,14 @@ def seal(disk: Path, sealed: Path) -> None:
     options = ("-c", "-W", "-m", "8", "-O", "qcow2", "-o", "compression_type=zstd")
     _qemu_img("convert", *options, str(disk), str(sealed), limit_s=SEAL_S)
     sealed.chmod(0o444)
+
+
+def copy_variables(uefi: Uefi, path: Path) -> Uefi:
+    """The firmware with its variables in a file of their own, raw whatever the host's template is (some hosts have
+    qcow2): as such they are found in the store. Raises as `create_disk`."""
+    formats = ("-f", uefi.variables_format, "-O", "raw")
+    _qemu_img("convert", *formats, str(uefi.variables), str(path), limit_s=CREATE_S)
+    return uefi.model_copy(update={"variables": path, "variables_format": "raw"})
 
 
 def write_secret(path: Path, text: str) -> None:

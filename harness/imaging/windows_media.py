@@ -22,6 +22,7 @@ from harness.imaging.windows_answer import VIRTIO_DRIVERS, OpenSsh
 from harness.paths import image_sources
 
 CHUNK = 16 << 20
+PRODUCT_KEY = re.compile(r"[A-Z0-9]{5}(-[A-Z0-9]{5}){4}")
 OPENSSH_MAGIC: dict[bytes, OpenSsh] = {b"PK\x03\x04": "zip", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "msi"}
 LISTED = 3
 
@@ -140,6 +141,23 @@ def _sha256(path: Path) -> str:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def language_of(edition: Edition, wanted: str) -> str:
+    """The wanted language where the edition has it, else its first: Setup stops and asks for one that it has not."""
+    if not edition.languages or wanted.lower() in (language.lower() for language in edition.languages):
+        return wanted
+    return edition.languages[0]
+
+
+def product_key(text: str) -> str:
+    """A product key as Setup wants it, however it was typed. Raises UsageError."""
+    key = text.strip().upper()
+    if not PRODUCT_KEY.fullmatch(key):
+        raise UsageError(
+            f"--product-key {text!r} is no product key", remedy="it is five times five letters and digits"
+        )
+    return key
 
 
 def openssh_kind(path: Path) -> OpenSsh:

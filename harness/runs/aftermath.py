@@ -14,6 +14,7 @@ from harness.errors import DumpError, HalpmcError
 from harness.guest.ssh import SshTransport
 from harness.guest.transport import Transport
 from harness.vm.evidence import Evidence, EvidenceFile, Note, write_index
+from harness.vm.faults import bugcheck_of
 from harness.vm.vm import Vm
 
 #: A kernel that said it would write its own dump gets this long, in seconds: it ends in a reset.
@@ -22,6 +23,7 @@ EXPORT_S = 60.0
 #: Larger dumps stay where they are.
 LIMIT_BYTES = 4 << 30
 LOADED = "GUEST_CRASHLOADED"
+PANICKED = "guest-panicked"
 CRASHES = frozenset({"GUEST_PANICKED", LOADED})
 RESETS = frozenset({"guest-reset", "guest-panic"})
 Connect = Callable[[], SshTransport]
@@ -53,6 +55,9 @@ def next_boot(
     found = _Findings(folder, ours)
     try:
         _let_it_finish(vm)
+    except HalpmcError as error:  # what there is of it may be enough, and the event log is there anyhow
+        found.note("the guest's own dump", error.message)
+    try:
         vm.reboot()
         with connect() as transport:
             for place in definition.crash.dumps:
@@ -80,8 +85,13 @@ def budget_s(definition: GuestDefinition) -> float:
 
 
 def _let_it_finish(vm: Vm) -> None:
-    """A guest that announced its own dump writes it before it resets; any other one stands still already."""
-    if not any(event.name == LOADED for event in vm.qmp.events):
+    """A guest that writes its own dump does so before it resets; any other one stands still already.
+
+    Windows tells its bug check through Hyper-V's registers first, and QEMU has stopped it right there.
+    """
+    if vm.execute("query-status")["status"] == PANICKED and any(map(bugcheck_of, vm.qmp.events)):
+        vm.execute("cont")
+    elif not any(event.name == LOADED for event in vm.qmp.events):
         return
 
     def ended(wait: Deadline) -> bool | None:

@@ -202,6 +202,7 @@ class CellRun:
             raise UsageError(f"cell {self.cell.id} has no guest, or its probe was not asked first")
         accel = self._choice.accel
         starter = GuestStarter(self.cell, self._definition, accel=accel, cpu_string=self.cpu_string(accel))
+        self._resources.callback(starter.release)
         starter.on_fault = lambda vm, error: self._examine(starter, vm, "start", error)
         starter.write_script(self.folder)
         try:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.caching import Say
-from harness.config.models import Accel, Cell, GuestDefinition, GuestKind
+from harness.config.models import Accel, Cell, GuestDefinition
 from harness.driver import protocol
 from harness.driver.build import build_driver
 from harness.driver.deploy import EPOCH_100NS, client_path
@@ -29,7 +29,6 @@ from harness.runs.cell import guest_cpu_string
 from harness.vm.evidence import collect
 from harness.vm.vm import Vm
 
-MEMORY_MIB = {GuestKind.WINDOWS: 4096, GuestKind.WINE: 512}
 TOOL_S = 60.0
 EVIDENCE_S = 60.0
 #: An exit code that no shell gives by itself, and a word that no shell says. Quoted for cmd.exe and PowerShell alike.
@@ -62,7 +61,7 @@ def check_guest(
     """
     image = find_image(name)
     definition = image.definition
-    memory = memory_mib or MEMORY_MIB[definition.kind]
+    memory = memory_mib or definition.usual_memory_mib
     say(f"reading {image.disk}")
     verify(image)
     client = build_driver(definition.arch, say=say).client

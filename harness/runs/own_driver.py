@@ -140,7 +140,14 @@ def own_guest(
     definition = load_guest(name).model_copy(update={"lane": None})
     choice = choose_accelerator(accel, definition.arch, definition.machine, say=say)
     start = Start.COLD if media else Start.CLONE
-    cell = Cell(id="own-driver", guest=name, arch=definition.arch, machine=definition.machine, start=start)
+    cell = Cell(
+        id="own-driver",
+        guest=name,
+        arch=definition.arch,
+        machine=definition.machine,
+        memory_mib=definition.usual_memory_mib,
+        start=start,
+    )
     cpu_string = guest_cpu_string(cell, definition, choice.accel)
     starter = GuestStarter(cell, definition, accel=choice.accel, cpu_string=cpu_string, media=media)
     say(f"starting guest {name} ({choice.accel}: {choice.reason})")

@@ -122,6 +122,11 @@ class GuestStarter:
             return
         self.how = f"cold ({why})"
 
+    def release(self) -> None:
+        """No guest will be started any more: the template may make room for others. Idempotent."""
+        if self._template is not None:
+            self._template.release()
+
     def _restorable(self, folder: Path, mechanism: Mechanism) -> Template:
         """A template from which a VM was seen to go on: one that does not is thrown away and made anew."""
         template = self._find_or_make(folder, mechanism)
@@ -305,6 +310,7 @@ class GuestStarter:
     def join(self, vm: Vm, folder: Path) -> ClientSession:
         """The client that waits at the serial lane."""
         channel = LaneChannel(vm.lane, vm.check)
+        channel.discard()
         return ClientSession(channel, greeting_timeout_s=LANE_S, log=folder / "client.log", runs=True)
 
     @contextmanager

@@ -49,6 +49,16 @@ class SavedState:
     variables: Path | None = None
 
 
+def require_saveable(qmp: Qmp) -> None:
+    """Raise QemuError where QEMU knows already that it could not save this machine: before a guest boots for nothing.
+
+    Devices, and features of its CPU (invtsc, hv-passthrough), may be such.
+    """
+    reasons = qmp.execute("query-migrate").get("blocked-reasons", ())
+    if reasons:
+        raise QemuError(f"QEMU cannot save this machine: {'; '.join(map(str, reasons))}")
+
+
 def save_stream(qmp: Qmp, path: Path) -> None:
     """Write the device state of a paused machine to a new file. Raises QemuError, DeadlineExceeded."""
     with path.open("xb") as file:

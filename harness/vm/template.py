@@ -6,11 +6,13 @@ template is never written again; before use it is compared with what its manifes
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import subprocess
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -23,7 +25,15 @@ from harness.host.tools import qemu_version, require_tool
 from harness.vm.firmware import identity
 from harness.vm.machine import Control, Machine, RamFile, argv
 from harness.vm.overlay import fd_path
-from harness.vm.state import Mechanism, SavedState, copy_sparse, save_snapshot, save_stream, whole_ram
+from harness.vm.state import (
+    Mechanism,
+    SavedState,
+    copy_sparse,
+    require_saveable,
+    save_snapshot,
+    save_stream,
+    whole_ram,
+)
 from harness.vm.vm import Vm
 
 QUIET_S = 30.0
@@ -50,11 +60,15 @@ class TemplateManifest(Model):
 
 
 class Template:
-    """A saved state in its folder. Raises InfrastructureError when the folder is not what was saved there."""
+    """A saved state in its folder, which stays there until `release`, or as long as this object lives.
+
+    Raises InfrastructureError when the folder is not what was saved there.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
+            self._hold = weakref.finalize(self, os.close, _locked(folder, fcntl.LOCK_SH))
             manifest = TemplateManifest.model_validate_json((folder / MANIFEST).read_bytes())
             for name, stored in manifest.files.items():
                 if _stored(folder / name, hashed=bool(stored.sha256)) != stored:
@@ -84,8 +98,13 @@ class Template:
             }
         )
 
+    def release(self) -> None:
+        """No clone will be started any more: whoever needs the room may have it. Idempotent."""
+        self._hold()
+
     def discard(self) -> None:
         """Throw it away, so that it is made anew. Clones that run go on: their files live until they end."""
+        self.release()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -135,6 +154,7 @@ def make_template(
         }
     )
     with Vm(original, folder) as vm:
+        require_saveable(vm.qmp)
         ready(vm)
         _wait_until_quiet(vm)
         vm.pause()
@@ -174,19 +194,41 @@ def save_running(vm: Vm, path: Path) -> SavedState:
 def prune(templates: Path, limit_bytes: int) -> list[Path]:
     """Remove the templates that were used least recently until the rest fits the limit; returns the removed ones.
 
-    Somebody who is about to start from one of them finds it changed, and makes it anew.
+    One that somebody holds stays, however much room it takes: a cell starts clones from it until it ends. Somebody who
+    is about to take one of the others finds it changed, and makes it anew.
     """
-    by_use = sorted(
-        ((path.stat().st_mtime_ns, path) for path in templates.iterdir() if (path / MANIFEST).is_file()),
-        reverse=True,
-    )
+    complete = (path for path in templates.glob("[!.]*") if (path / MANIFEST).is_file())
+    by_use = sorted(((path.stat().st_mtime_ns, path) for path in complete), reverse=True)
     removed, total = [], 0
     for _, path in by_use:
         total += sum(file.stat().st_blocks * BLOCK for file in path.iterdir())
-        if total > limit_bytes:
-            shutil.rmtree(path, ignore_errors=True)
+        if total > limit_bytes and _remove_unheld(path):
             removed.append(path)
     return removed
+
+
+def _locked(folder: Path, operation: int) -> int:
+    """A descriptor of the folder with a lock on it (flock(2)), which ends with the descriptor."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, operation)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _remove_unheld(folder: Path) -> bool:
+    """Remove a template that nobody holds; False when somebody does."""
+    try:
+        fd = _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(fd)
+    return True
 
 
 def _stored(path: Path, *, hashed: bool) -> StoredFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -12,7 +13,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from harness.deadlines import Deadline, wait_for
-from harness.errors import HalpmcError, InfrastructureError, QemuError
+from harness.errors import DeadlineExceeded, HalpmcError, InfrastructureError, QemuError
 from harness.vm.console_port import ConsolePort
 from harness.vm.faults import fault, stopped
 from harness.vm.machine import Machine, argv, qmp_control
@@ -28,6 +29,7 @@ E = TypeVar("E", bound=HalpmcError)
 
 START_S = 30.0
 QUIT_S = 3.0
+PRESS_AGAIN_S = 20.0
 RESET_S = 10.0
 OVERLAY_DIR = "/var/tmp"  # noqa: S108 - nothing in it ever has a name; unlike /tmp it is no RAM disk
 TERM_S = 2.0
@@ -203,13 +205,20 @@ class Vm:
         return True
 
     def power_down(self, timeout_s: float) -> None:
-        """Press the power button and wait until the guest is off. Raises DeadlineExceeded, GuestPanicked.
+        """Press the power button, now and then again, and wait until the guest is off.
 
-        The VM stays, powered off, until it is closed; `check` now reports that the guest is off.
+        A Windows whose screen sleeps only wakes it at the first press. The VM stays, powered off, until it is closed;
+        `check` now reports that the guest is off. Raises DeadlineExceeded, GuestPanicked.
         """
-        self.execute("system_powerdown")
-        event = self.qmp.wait_event("SHUTDOWN", "GUEST_PANICKED", timeout_s=timeout_s)
-        if event.name != "SHUTDOWN":
+
+        def ended(deadline: Deadline) -> QmpEvent | None:
+            self.execute("system_powerdown")
+            patience = min(PRESS_AGAIN_S, deadline.remaining_unscaled())
+            with contextlib.suppress(DeadlineExceeded):
+                return self.qmp.wait_event("SHUTDOWN", "GUEST_PANICKED", timeout_s=patience)
+            return None
+
+        if wait_for("the guest to power itself off", timeout_s, ended).name != "SHUTDOWN":
             self.check()
 
     def reboot(self, timeout_s: float = RESET_S) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -14,7 +15,8 @@ import pytest
 
 from harness.config.models import Accel, Arch, Firmware
 from harness.deadlines import Deadline, wait_for
-from harness.errors import InfrastructureError
+from harness.errors import DeadlineExceeded, InfrastructureError
+from harness.guest.lane import LaneChannel
 from harness.vm.firmware import find_uefi
 from harness.vm.machine import Machine, run_script
 from harness.vm.media import CdRom
@@ -191,6 +193,25 @@ def test_clones_have_the_firmware_and_the_tpm_of_their_template(mechanism: Mecha
         assert (tmp_path / "tpm" / "tpm2-00.permall").read_bytes() == states[0]
         vm.execute("system_reset")
         await_serial(vm, "BdsDxe: starting")  # it finds its variables
+
+
+def test_the_lane_begins_behind_what_the_firmware_writes_to_it(tmp_path: Path) -> None:
+    """OVMF's console is at both serial ports of a PC: without care, its words were the client's first answer."""
+    described = machine(
+        tmp_path,
+        Firmware.UEFI,
+        disk=efi_disk(tmp_path / "disk.img"),
+        disk_device="ahci",
+        lane_device="isa-serial",
+    )
+    with Vm(described, tmp_path) as vm:
+        await_serial(vm, "BdsDxe: starting")
+        vm.pause()
+        lane = LaneChannel(vm.lane, vm.check)
+        assert b"BdsDxe: " in vm.lane.recv(1 << 16, socket.MSG_PEEK)
+        lane.discard()
+        with pytest.raises(DeadlineExceeded, match="nothing was seen"):
+            lane.read_line(0.5, "answer")
 
 
 def test_by_hand_with_a_tpm(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_where_qemu_cannot_save_at_all_guests_boot_cold(matrix: Matrix, tmp_path
     """A device that no QEMU can save refuses both mechanisms."""
     cold = starter(matrix, devices=("nvme,serial=1",))
     cold.prepare(tmp_path)
-    assert cold.how.startswith(f"cold ({Mechanism.SNAPSHOT}: QEMU's savevm: ")
+    assert cold.how.startswith(f"cold ({Mechanism.SNAPSHOT}: QEMU cannot save this machine: ")
     assert "nvme" in cold.how
     assert [type(error) for error in cold.incidents] == [QemuError, QemuError]
     assert cold.provenance()["isolation"] == "one VM for all tests"

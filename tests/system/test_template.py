@@ -11,7 +11,7 @@ import pytest
 
 from harness.config.models import Accel, Arch, Firmware
 from harness.deadlines import Deadline, wait_for
-from harness.errors import InfrastructureError
+from harness.errors import InfrastructureError, QemuError
 from harness.vm.firmware import find_uefi
 from harness.vm.machine import Machine
 from harness.vm.state import Mechanism, copy_sparse
@@ -255,3 +255,29 @@ def test_the_least_recently_used_templates_go(tmp_path: Path) -> None:
     assert prune(tmp_path, 2 * size) == [folders[1], folders[0]]
     assert [folder.exists() for folder in folders] == [False, False, True, True]
     assert prune(tmp_path, 2 * size) == []
+
+
+def test_a_template_that_somebody_starts_clones_from_stays(tmp_path: Path) -> None:
+    (home := tmp_path / "home").mkdir()
+    folder = _written(home).rename(tmp_path / "template")
+    template = Template(folder)
+    assert prune(tmp_path, 0) == []
+    assert Template(folder).saved == template.saved  # whoever else uses it is not kept from it
+    template.release()
+    template.release()
+    assert prune(tmp_path, 0) == [folder]
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("mechanism", list(Mechanism))
+def test_what_cannot_be_saved_is_not_booted_first(
+    mechanism: Mechanism, described: Machine, tmp_path: Path
+) -> None:
+    """A Windows needs a minute to boot, for each of the mechanisms that then fail."""
+    machine = described.model_copy(update={"disk_device": "nvme"})
+    folder = tmp_path / "template"
+    folder.mkdir()
+    booted: list[Vm] = []
+    with pytest.raises(QemuError, match=r"cannot save this machine: .*nvme"):
+        make_template(machine, folder, booted.append, mechanism)
+    assert booted == []

@@ -26,6 +26,7 @@ class SshServer:
     client_key_path: Path
     commands: dict[str, Command] = field(default_factory=dict)
     silent: bool = False  # accepts connections and never says a word
+    greets_after_s: float = 0.0  # as one that has to start a process for each connection first
     greeting: bytes = b""  # says this instead of speaking SSH
     refuse_posix_rename: bool = False
     port: int = 0
@@ -136,6 +137,10 @@ def ssh_server(home: Path) -> Generator[SshServer, None, None]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server.port = listener.getsockname()[1]
 
+        def serve(link: paramiko.Transport) -> None:
+            with suppress(paramiko.SSHException, EOFError):  # a client that goes away at once
+                link.start_server(event=threading.Event(), server=_Session(server))
+
         def accept() -> None:
             while True:
                 try:
@@ -151,8 +156,9 @@ def ssh_server(home: Path) -> Generator[SshServer, None, None]:
                 link.add_server_key(server.host_key)
                 link.set_subsystem_handler("sftp", paramiko.SFTPServer, _Files)
                 server.links.append(link)
-                with suppress(paramiko.SSHException, EOFError):  # a client that goes away at once
-                    link.start_server(event=threading.Event(), server=_Session(server))
+                greets = threading.Timer(server.greets_after_s, serve, [link])
+                greets.daemon = True
+                greets.start()
 
         thread = threading.Thread(target=accept, daemon=True)
         thread.start()

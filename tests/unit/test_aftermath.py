@@ -6,15 +6,21 @@ import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from harness.config.load import load_guest
 from harness.config.models import CrashFiles
+from harness.errors import TransportError
 from harness.guest.sftp import RemoteFile
+from harness.guest.ssh import SshTransport
 from harness.guest.transport import ExecResult, LineChannel
 from harness.runs import aftermath
 from harness.runs.aftermath import _Findings
+from harness.vm.evidence import Evidence
+from harness.vm.qmp import QmpEvent
+from harness.vm.vm import Vm
 from tests.unit import dump_files
 
 SINCE = datetime(2026, 1, 2, tzinfo=UTC)
@@ -111,3 +117,52 @@ def test_the_event_log_is_exported_by_the_guests_tool(status: int, dump: Path, f
 
 def test_what_windows_keeps_is_what_a_definition_says_by_default() -> None:
     assert CrashFiles().dumps == (r"C:\Windows\MEMORY.DMP", FOLDER)
+
+
+class Stopped:
+    """A machine that QEMU stopped when its guest panicked, and whose guest resets it when it goes on."""
+
+    def __init__(self, info: dict[str, object], *, resets: bool = True) -> None:
+        self.qmp = self
+        self.events = (QmpEvent("GUEST_PANICKED", {"action": "pause", "info": info}, datetime.now(UTC)),)
+        self.commands: list[str] = []
+        self._status = "guest-panicked"
+        self._resets = resets
+
+    def execute(self, command: str, **_: object) -> dict[str, str]:
+        if command == "cont":
+            self._status = "shutdown" if self._resets else "running"
+        if command != "query-status":
+            self.commands.append(command)
+        return {"status": self._status}
+
+
+BUGCHECK = {"type": "hyper-v", "arg1": 0xD1, "arg2": 1, "arg3": 2, "arg4": 0, "arg5": 3}
+
+
+@pytest.mark.parametrize(("info", "commands"), [(BUGCHECK, ["cont"]), ({"type": "s390"}, [])])
+def test_a_windows_that_told_its_bug_check_may_write_its_dump(
+    info: dict[str, object], commands: list[str]
+) -> None:
+    """QEMU stops it in the midst: before, its dump was never there, and every crash cost a reboot in vain."""
+    vm = Stopped(info)
+    aftermath._let_it_finish(cast(Vm, vm))
+    assert vm.commands == commands
+
+
+def test_a_dump_that_is_never_written_does_not_keep_the_event_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aftermath, "DUMP_S", 0.1)
+    vm = Stopped(BUGCHECK, resets=False)
+    monkeypatch.setattr(vm, "reboot", lambda: vm.commands.append("reboot"), raising=False)
+    evidence = Evidence(
+        triage="", reach="answers", status="", bugcheck=None, files=(), notes=(), budget_s=1, seconds=0
+    )
+
+    def connect() -> SshTransport:
+        raise TransportError("asked")
+
+    found = aftermath.next_boot(cast(Vm, vm), load_guest("embedded"), connect, SINCE, tmp_path, evidence, [])
+    assert vm.commands == ["cont", "reboot"]
+    assert [note.step for note in found.notes] == ["the guest's own dump", "the guest's next boot"]

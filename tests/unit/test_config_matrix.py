@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.config.ids import word
-from harness.config.load import load_matrix, matrix_json_schema
+from harness.config.load import guests_folder, load_matrix, matrix_json_schema
 from harness.config.matrix import Matrix
 from harness.config.models import (
     Accel,
@@ -285,3 +285,17 @@ def test_ten_thousand_cells_within_two_seconds(load: Any) -> None:
     elapsed = time.process_time() - started
     assert len(matrix.cells) == 10_000
     assert elapsed <= 2.0, f"{elapsed:.2f} s"
+
+
+def test_memory_is_the_guests_unless_written(tmp_path: Path) -> None:
+    """512 MiB, which the embedded guest needs, are none for Windows."""
+    path = tmp_path / "m.yaml"
+    path.write_text(
+        "schema: 1\nname: t\ninclude:\n"
+        "  - {id: windows, guest: windows-server-2022}\n"
+        "  - {id: small, guest: windows-server-2022, memory_mib: 2048}\n"
+        "  - {id: wine, guest: embedded}\n"
+        "  - {id: probe, guest: none}\n"
+    )
+    memory = {cell.id: cell.memory_mib for cell in load_matrix(path, guests_folder()).cells}
+    assert memory == {"windows": 4096, "small": 2048, "wine": 512, "probe": 512}

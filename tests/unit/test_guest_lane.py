@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,8 @@ from harness.driver.session import ClientSession
 from harness.errors import DeadlineExceeded, GuestPanicked, ProtocolError, TransportError
 from harness.guest import lane
 from harness.guest.lane import MAX_REQUEST, LaneChannel
+from harness.runs.start import GuestStarter
+from harness.vm.vm import Vm
 
 HELLO = {"hello": "pmcctl", "protocol": protocol.PROTOCOL_VERSION, "version": "0", "arch": "x86_64", "pid": 7}
 
@@ -104,6 +107,45 @@ def test_an_endless_line(ends: tuple[socket.socket, socket.socket], monkeypatch:
     in_the_guest(lambda: guest.sendall(b"x" * (1 << 17)))
     with pytest.raises(ProtocolError, match="a line of more than"):
         LaneChannel(ours, healthy).read_line(30)
+
+
+class Booted:
+    """A VM whose firmware has written to its ports, as OVMF does to COM1 and COM2, and whose client waits at one."""
+
+    def __init__(self, port: socket.socket) -> None:
+        self.lane = port
+
+    def check(self) -> None:
+        """It is well."""
+
+
+FIRMWARE = (
+    b'\x1b[2J\x1b[01;01HBdsDxe: loading Boot0001 "Windows Boot Manager" from HD(1,GPT)\r\n'
+    b"BdsDxe: starting Boot0001"
+)
+
+
+def test_what_firmware_has_written_is_no_answer(
+    ends: tuple[socket.socket, socket.socket], tmp_path: Path
+) -> None:
+    ours, guest = ends
+    guest.sendall(FIRMWARE)
+
+    def client() -> None:
+        request = json.loads(guest.recv(1000))
+        guest.sendall(json.dumps({"id": request["id"], "ok": True, "result": HELLO}).encode() + b"\n")
+
+    in_the_guest(client)
+    with GuestStarter.join(cast(GuestStarter, None), cast(Vm, Booted(ours)), tmp_path) as session:
+        assert session.hello.pid == HELLO["pid"]
+
+
+def test_a_lane_that_is_closed_before_anybody_asks(ends: tuple[socket.socket, socket.socket]) -> None:
+    ours, guest = ends
+    guest.sendall(FIRMWARE)
+    guest.close()
+    with pytest.raises(TransportError, match="the serial lane is closed"):
+        LaneChannel(ours, healthy).discard()
 
 
 def test_a_request_that_the_port_could_lose(ends: tuple[socket.socket, socket.socket]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import paramiko
+import psutil
 import pytest
 
 from harness.config.models import GuestTimeouts
@@ -170,6 +171,21 @@ def test_the_banner_is_awaited(connect: Connect, server: SshServer) -> None:
     server.silent = True
     threading.Timer(0.3, lambda: setattr(server, "silent", False)).start()
     assert 0.2 < connect().timings["banner"] < 3
+
+
+def test_a_server_that_takes_its_time_to_greet(connect: Connect, server: SshServer) -> None:
+    """As Windows' does: it starts a process for each connection, which a busy guest takes seconds for."""
+    server.greets_after_s = 2.5
+    assert 2.4 < connect(timeouts=GuestTimeouts(banner_s=20.0)).timings["banner"] < 6
+
+
+def test_no_connection_that_was_tried_stays(connect: Connect, server: SshServer) -> None:
+    server.silent = True
+    with pytest.raises(DeadlineExceeded) as caught:
+        connect(timeouts=GuestTimeouts(banner_s=1.5))
+    assert caught.tb  # which keeps what was not closed
+    ours = [c for c in psutil.Process().net_connections("tcp") if c.raddr and c.raddr[1] == server.port]
+    assert [c for c in ours if c.status == psutil.CONN_ESTABLISHED] == []
 
 
 def test_a_panic_ends_the_wait_for_the_banner(connect: Connect, server: SshServer) -> None:

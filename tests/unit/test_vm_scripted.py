@@ -24,6 +24,7 @@ from harness.errors import (
     QemuError,
     ToolMissing,
 )
+from harness.vm import vm as vms
 from harness.vm.machine import Machine
 from harness.vm.vm import Vm
 
@@ -221,6 +222,25 @@ def test_powering_down(scripted: MakeVm) -> None:
     with scripted(steps) as vm:
         vm.power_down(timeout_s=5)
     assert vm.ended_by == "quit"
+
+
+def test_a_guest_that_only_wakes_its_screen_is_asked_again(
+    scripted: MakeVm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vms, "PRESS_AGAIN_S", 0.1)
+    off = happened("SHUTDOWN", guest=True, reason="guest-shutdown")
+    with scripted([*RUNNING, {"hear": "system_powerdown"}, {"hear": "system_powerdown"}, off]) as vm:
+        vm.power_down(timeout_s=5)
+
+
+def test_a_guest_that_stays_on_is_told(scripted: MakeVm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vms, "PRESS_AGAIN_S", 0.1)
+    presses = [{"hear": "system_powerdown"}] * 20
+    with (
+        scripted([*RUNNING, *presses]) as vm,
+        pytest.raises(DeadlineExceeded, match="the guest to power itself off"),
+    ):
+        vm.power_down(timeout_s=0.3)
 
 
 def test_the_ladder_ends_at_sigkill(scripted: MakeVm, monkeypatch: pytest.MonkeyPatch) -> None:

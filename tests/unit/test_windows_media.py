@@ -196,7 +196,7 @@ def test_the_answer_medium_keeps_long_names_and_folders(tmp_path: Path) -> None:
     assert medium_hash(files) != medium_hash({**files, "autounattend.xml": b"<y/>"})
 
 
-def windows_disc(folder: Path, names: tuple[str, ...], **facts: int | bool) -> Path:
+def windows_disc(folder: Path, names: tuple[str, ...], **facts: int | bool | str) -> Path:
     wim = make_wim(folder / "install.wim", names, **facts)  # type: ignore[arg-type]
     return make_udf_disc(folder / "windows.iso", {"sources/install.wim": wim.read_bytes()})
 
