@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from harness.runs.select import Selection
 
 OPTIONS = {
-    "matrix": ("PATH", "matrix file whose cells the tests run in"),
+    "matrix": (
+        "PATH",
+        "matrix file whose cells the tests run in, or the name of a shipped one, such as demo",
+    ),
     "runs_dir": ("PATH", "folder in which a run makes its own folder (default: runs)"),
     "sequences": ("N", "random sequences of calls in each cell (default: 100; 10 with a part of the suite)"),
     "seed": ("N", "what they are drawn from (default: a number of the cell's own, the same in each run)"),

@@ -10,13 +10,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from harness.commands import say
+from harness.commands import complete, say
 from harness.config.models import Accel
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK
 from harness.imaging.formats import DiskFormat
 
 Json = Annotated[bool, typer.Option("--json", help="print the answer as JSON")]
-Name = Annotated[str, typer.Argument(help="a guest, as `halpmc guest list` names it")]
+Name = Annotated[
+    str, typer.Argument(help="a guest, as `halpmc guest list` names it", autocompletion=complete.guests)
+]
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -37,7 +39,8 @@ def guest_import(
     definition: Annotated[
         str | None,
         typer.Option(
-            help="a guest definition, or its file, for devices and timeouts (default: Windows, inbox)"
+            help="a guest definition, or its file, for devices and timeouts (default: Windows, inbox)",
+            autocompletion=complete.guests,
         ),
     ] = None,
     kind: Annotated[

@@ -20,7 +20,8 @@ from harness.contract.observations import Call
 from harness.contract.race import ROUNDS, THREADS, judge_cycles, judge_race
 from harness.driver.device import Device, to_call
 from harness.runs.guest import Guest
-from tests.contract.conftest import Observe, Settle
+
+from .conftest import Observe, Settle
 
 CYCLES = 10_000
 
