@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
+import textwrap
 import zipfile
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -278,7 +280,7 @@ def test_a_guest_of_its_own(fresh_guest):
 
 def test_my_driver(load_driver):
     driver = load_driver(Path("my.sys"), "mydriver")
-    assert driver.state().state == "running"
+    assert driver.state().state == 4  # running
 
 
 def test_this_is_the_wheel():
@@ -295,21 +297,28 @@ def test_the_plugin_and_the_suite_in_somebody_elses_repository(installed: Instal
     (tests / "__init__.py").touch()
     (tests / "helper.py").write_text("NAME = 'embedded'\n")
     (tests / "test_mine.py").write_text(OWN_TESTS)
+    for name in ("matrix.yaml", "test_mine.py"):  # of docs/install.md, as they stand there
+        block = (project_root() / "docs" / "install.md").read_text().split(f"`{name}`:\n\n", 1)[1]
+        text = re.split(r"\n(?=\S)", block, maxsplit=1)[0]
+        (installed.scratch / name).write_text(textwrap.dedent(text) + "\n")
     (installed.scratch / "conftest.py").write_text('pytest_plugins = ["harness.driver_plugin"]\n')
-    (installed.scratch / "mine.yaml").write_text(
-        "schema: 1\nname: mine\ninclude:\n"
-        "  - {id: embedded, guest: embedded, cpu: Nehalem, pmu: off, suite: [basic]}\n"
-    )
     files = json.loads(installed.halpmc("driver", "build", "--json"))
     (installed.scratch / "my.sys").write_bytes(Path(files["driver"]["path"]).read_bytes())
     done = installed.command(
-        *("python", "-m", "pytest", "-v", "--pyargs", "tests", "harness.suite.test_free"),
-        *("--halpmc-matrix", "mine.yaml", "-p", "no:cacheprovider"),
+        *("python", "-m", "pytest", "-v", "test_mine.py", "tests", "--pyargs", "harness.suite.test_free"),
+        *("--halpmc-matrix", "matrix.yaml", "-p", "no:cacheprovider"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    for test in ("which_cell", "null_is_not_freed", "a_guest_of_its_own", "my_driver", "this_is_the_wheel"):
-        assert f"test_{test}" in done.stdout
-    assert "harness/suite/test_free.py" in done.stdout or "test_free.py" in done.stdout
+    assert "test_free.py::test_null_is_an_invalid_parameter[embedded] PASSED" in done.stdout
+    for test in (
+        "nothing_is_held",
+        "which_cell",
+        "null_is_not_freed",
+        "a_guest_of_its_own",
+        "my_driver",
+        "this_is_the_wheel",
+    ):
+        assert re.search(rf"::test_{test}(\[embedded\])? PASSED", done.stdout), done.stdout
     (folder,) = (installed.scratch / "runs").glob("*-mine")
     (cell,) = summarize(folder).cells
     assert cell.clauses["FREE-3"] is Outcome.PASS
