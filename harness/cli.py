@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from harness import __version__
-from harness.commands import baseline, bench, complete, driver, guest_store, results, run, say
+from harness.commands import baseline, bench, complete, driver, epilog, guest_store, results, run, say
 from harness.commands.guest_build import guest_build
 from harness.commands.matrices import matrices
 from harness.config.models import Accel, Arch
@@ -26,7 +26,7 @@ from harness.dumps.command import dump
 from harness.errors import EXIT_INFRASTRUCTURE, HalpmcError, UsageError
 
 #: Paragraphs; the lines of one that begin with \b stay as they are.
-EPILOG = """\b
+EPILOG = f"""\b
 First steps:
   halpmc doctor                  what this host can do, and what is missing
   halpmc guest build embedded    the guest that needs no licence; once
@@ -40,7 +40,7 @@ Environment:
   HALPMC_GUESTS           guests that were installed or imported
   HALPMC_TIMEOUT_FACTOR   scales every deadline; 3 on a slow machine
 
-Exit codes: 0 all conform, 1 contract violation, 2 usage, 3 infrastructure, 130 interrupted."""
+{epilog.EXIT_CODES}"""
 
 app = typer.Typer(
     name="halpmc",
@@ -51,21 +51,22 @@ app = typer.Typer(
     epilog=EPILOG,
 )
 guest_app = typer.Typer(no_args_is_help=True, help="Guests: build, import, check, list and remove them.")
-guest_app.command("build")(guest_build)
+guest_app.command("build", epilog=epilog.BUILD)(guest_build)
 guest_store.add_commands(guest_app)
 app.add_typer(guest_app, name="guest")
 app.add_typer(driver.app, name="driver")
 app.add_typer(bench.app, name="bench")
 app.add_typer(baseline.app, name="baseline")
-app.command()(run.run)
-app.command()(run.plan)
+app.command(epilog=epilog.RUN)(run.run)
+app.command(epilog=epilog.PLAN)(run.plan)
 app.command()(matrices)
 app.command()(dump)
-for command in (results.history, results.compare, results.serve, results.bundle):
+app.command(epilog=epilog.COMPARE)(results.compare)
+for command in (results.history, results.serve, results.bundle):
     app.command()(command)
 
 
-@app.command()
+@app.command(epilog=epilog.REPORT)
 def report(
     run_dir: Annotated[Path, typer.Argument(help="folder of a run, as printed by `halpmc run`")],
     as_json: Annotated[bool, typer.Option("--json", help="print the summary as JSON, not the table")] = False,
@@ -84,7 +85,7 @@ def report(
     raise typer.Exit(summary.exit_code)
 
 
-@app.command()
+@app.command(epilog=epilog.REPLAY)
 def replay(
     cell_dir: Annotated[Path, typer.Argument(help="folder of a cell, such as runs/<run>/cells/<id>")],
     test: Annotated[
@@ -113,7 +114,7 @@ def replay(
     os.execv(command[0], command)  # noqa: S606 - pytest takes this process's place: its signals, its exit status
 
 
-@app.command()
+@app.command(epilog=epilog.PROBE)
 def probe(
     arch: Annotated[Arch, typer.Option(help="architecture of the probed machine")] = Arch.X86_64,
     accel: Annotated[

@@ -29,7 +29,7 @@ OPTIONS = {
     "seed": ("N", "what they are drawn from (default: a number of the cell's own, the same in each run)"),
     "baselines": (
         "PATH",
-        "folder of the baselines that observations are compared with (default: the project's)",
+        "folder of the baselines that observations are compared with (default: those that come with halpmc)",
     ),
     "strict_baseline": ("1", "1: an observation that is not as in its baseline fails the run"),
     "k": ("WORDS", "only cells with these words in their id, such as 'nehalem and not pmu_on'"),

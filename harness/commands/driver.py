@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from harness.commands import complete, say
+from harness.commands import complete, epilog, say
 from harness.config.models import Arch
 from harness.errors import EXIT_OK, EXIT_VIOLATION, HalpmcError, UsageError
 
@@ -65,7 +65,7 @@ def driver_build(
             print(f"{name:14} {file.sha256[:16]}  {file.path}")
 
 
-@app.command("deploy")
+@app.command("deploy", epilog=epilog.DEPLOY)
 def driver_deploy(
     file: Annotated[Path, typer.Argument(help="a kernel driver (.sys) of your own")],
     guest: Annotated[
@@ -109,7 +109,7 @@ def driver_deploy(
         print(f"in {g.definition.title} ({g.definition.kind}), started {g.start}")
 
 
-@app.command("inspect")
+@app.command("inspect", epilog=epilog.INSPECT)
 def driver_inspect(
     file: Annotated[Path, typer.Argument(help="any 64-bit driver, such as pmctest.sys")],
     windows_build: Annotated[

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from harness.commands import complete, say
+from harness.commands import complete, epilog, say
 from harness.config.models import Accel
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK
 from harness.imaging.formats import DiskFormat
@@ -23,7 +23,7 @@ Name = Annotated[
 
 def add_commands(app: typer.Typer) -> None:
     """Add them to the group `guest`."""
-    app.command("import")(guest_import)
+    app.command("import", epilog=epilog.IMPORT)(guest_import)
     app.command("list")(guest_list)
     app.command("show")(guest_show)
     app.command("check", epilog="Exit codes: 0 nothing failed, 3 something failed.")(guest_check)

@@ -101,7 +101,7 @@ def run(
         int | None, typer.Option(min=0, help="what they are drawn from (default: the same in each run)")
     ] = None,
     baselines: Annotated[
-        Path | None, typer.Option(help="folder of the baselines (default: the project's)")
+        Path | None, typer.Option(help="folder of the baselines (default: those that come with halpmc)")
     ] = None,
     strict_baseline: Annotated[
         bool, typer.Option("--strict-baseline", help="an observation that changed fails the run")

@@ -120,7 +120,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         if path.suffix != ".pth" and not path.name.startswith(("halpmc-", "__pycache__")):
             (dependencies / path.name).symlink_to(path)
     (site / "dependencies.pth").write_text(f"{dependencies}\n")
-    pip = [sys.executable, "-m", "pip", "--python", environment / "bin" / "python", "--quiet"]
+    pip = (sys.executable, "-m", "pip", "--python", environment / "bin" / "python", "--quiet")
     options = ("--no-deps", "--no-index", "--disable-pip-version-check")
     subprocess.run([*pip, "install", *options, wheel], check=True, timeout=120)
     return environment, site

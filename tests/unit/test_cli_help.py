@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -84,6 +86,28 @@ def test_help_tells_the_exit_codes_and_first_steps_under_the_commands_name() -> 
         "--install-completion",
     ):
         assert text in done.stdout
+
+
+EXAMPLES = [
+    line.strip()
+    for command in (ROOT, *COMMANDS.values())
+    for line in (command.epilog or "").splitlines()
+    if line.startswith("  halpmc ")
+]
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) > 15
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_example_is_a_command_with_its_options(example: str) -> None:
+    """Parsed as it would be when it is run; nothing is run."""
+    _, *words = shlex.split(re.sub(r"(?<=\S) {3,}.*", "", example))  # without what stands beside it
+    command: Any = ROOT
+    while hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    command.make_context("halpmc", words)
 
 
 def test_matrices_tell_what_they_are() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -62,8 +63,7 @@ def test_all_that_is_missing_is_one_command(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(tools, "SYSTEM_FOLDERS", ())
     monkeypatch.setattr(packages, "FILES", {name: tmp_path / name for name in packages.FILES})
-    monkeypatch.setattr(firmware, "DESCRIPTORS", ())
-    monkeypatch.setattr(packages, "find_uefi", lambda *given: firmware.find_uefi(*given, folders=()))
+    monkeypatch.setattr(packages, "find_uefi", partial(firmware.find_uefi, folders=()))
     (finding,) = check_packages(os_release)
     assert finding.status is Status.FAIL
     words = finding.remedy.split()
