@@ -15,6 +15,7 @@ PACKED = {
     "guest_driver": "harness/_data/guest_driver",
     "images": "harness/_data/images",
     "baselines": "harness/_data/baselines",
+    "docs": "harness/_data/docs",
     "ci/matrices": "harness/_data/ci/matrices",
     "tests/contract": "harness/suite",
 }

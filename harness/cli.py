@@ -19,6 +19,7 @@ from rich.console import Console
 
 from harness import __version__
 from harness.commands import baseline, bench, complete, driver, epilog, guest_store, results, run, say
+from harness.commands.docs import docs
 from harness.commands.guest_build import guest_build
 from harness.commands.matrices import matrices
 from harness.config.models import Accel, Arch
@@ -60,6 +61,7 @@ app.add_typer(baseline.app, name="baseline")
 app.command(epilog=epilog.RUN)(run.run)
 app.command(epilog=epilog.PLAN)(run.plan)
 app.command()(matrices)
+app.command()(docs)
 app.command()(dump)
 app.command(epilog=epilog.COMPARE)(results.compare)
 for command in (results.history, results.serve, results.bundle):

@@ -51,7 +51,7 @@ def is_installed() -> bool:
 
 
 def data_root() -> Path:
-    """The folder in which guest_driver/, images/, baselines/ and ci/matrices/ are. Read-only: nothing is written there.
+    """The folder with guest_driver/, images/, baselines/, docs/ and ci/matrices/. Nothing is written there.
 
     Raises UsageError when the package was copied without its data.
     """
@@ -76,6 +76,11 @@ def shipped_baselines() -> Path:
 def shipped_matrices() -> Path:
     """The folder of the matrices that come with the project."""
     return data_root() / "ci" / "matrices"
+
+
+def documentation() -> dict[str, Path]:
+    """The pages of the documentation by name, sorted."""
+    return {path.stem: path for path in sorted((data_root() / "docs").glob("*.md"))}
 
 
 def contract_suite() -> Path:

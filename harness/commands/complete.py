@@ -49,6 +49,13 @@ def schemas(incomplete: str) -> list[str]:
     return _beginning(NAMES, incomplete)
 
 
+def pages(incomplete: str) -> list[str]:
+    """Pages of the documentation."""
+    from harness.paths import documentation
+
+    return _beginning(documentation(), incomplete)
+
+
 def defects(incomplete: str) -> list[str]:
     """Defects of the reference HAL."""
     from harness.config.defects import DEFECTS

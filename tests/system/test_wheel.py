@@ -31,6 +31,7 @@ CARRIED = {
     "guest_driver": "harness/_data/guest_driver",
     "images": "harness/_data/images",
     "baselines": "harness/_data/baselines",
+    "docs": "harness/_data/docs",
     "ci/matrices": "harness/_data/ci/matrices",
     "tests/contract": "harness/suite",
 }
@@ -187,6 +188,7 @@ def test_a_shipped_matrix_is_planned_by_its_name(installed: Installed) -> None:
     cells = json.loads(here.stdout)["cells"]
     assert len(cells) > 20
     assert plan["cells"] == cells
+    assert "# Installing" in installed.halpmc("docs", "install")
     names = [matrix["name"] for matrix in json.loads(installed.halpmc("matrices", "--json"))]
     assert names == ["aarch64", "defects", "demo"]
 

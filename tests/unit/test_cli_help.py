@@ -120,6 +120,15 @@ def test_matrices_tell_what_they_are() -> None:
     assert all(matrix["about"] in table for matrix in listed)
 
 
+def test_the_pages_are_listed_and_printed() -> None:
+    pages = {page["name"]: page for page in json.loads(halpmc("docs", "--json").stdout)}
+    assert pages["faults"]["title"] in halpmc("docs").stdout
+    for word in ("faults", "faults.md", "docs/faults.md"):  # as messages name it
+        assert halpmc("docs", word).stdout == Path(pages["faults"]["path"]).read_text()
+    done = halpmc("docs", "fault")
+    assert (done.returncode, "did you mean 'faults'?" in done.stderr) == (2, True)
+
+
 # -- completion ----------------------------------------------------------------------------------------------------
 
 
@@ -148,6 +157,7 @@ def offered(*words: str, cwd: Path | None = None) -> list[str]:
         (("guest", "show", "embedded"), [name for name in guest_names() if name.startswith("embedded")]),
         (("driver", "deploy", "--guest", "embedded-"), ["embedded-arm64"]),
         (("schema", ""), list(NAMES)),
+        (("docs", "inst"), ["install"]),
         (("bench", "race", "non"), ["none"]),
         (("run", "no-such-matrix", "--cell", ""), []),
         (("run", "--cell", ""), []),
