@@ -12,7 +12,8 @@ from harness.paths import contract_suite
 def suite_command(*options: str) -> list[str]:
     """The argument vector that runs the suite with these options; those of the project's own tests do not reach it."""
     return [
-        *(sys.executable, "-m", "pytest", str(contract_suite())),
+        *(sys.executable, "-P"),  # whatever packages lie in the folder that we are in, they are not ours
+        *("-m", "pytest", str(contract_suite())),
         *("-v", "-p", "no:cacheprovider", "--tb=short"),
         *("-p", "no:hypothesispytest"),  # importing it takes longer than collecting the suite
         *("-c", os.devnull, f"--rootdir={contract_suite()}"),

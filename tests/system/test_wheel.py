@@ -234,11 +234,10 @@ def test_a_baseline_is_never_written_into_the_package(installed: Installed) -> N
 
 
 def test_a_matrix_of_the_users_own_runs(installed: Installed) -> None:
-    """The probe alone, on top of a shipped matrix. The suite's process starts in a folder with a package `tests`."""
-    (installed.scratch / "tests").mkdir()
-    (installed.scratch / "tests" / "__init__.py").write_text(
-        "raise AssertionError('somebody took this for ours')\n"
-    )
+    """The probe alone, on top of a shipped matrix. The user's packages are called as ours are."""
+    for name in ("tests", "harness"):
+        (installed.scratch / name).mkdir()
+        (installed.scratch / name / "__init__.py").write_text("raise AssertionError('taken for ours')\n")
     (installed.scratch / "mine.yaml").write_text("schema: 1\nname: mine\nextends: demo\n")
     installed.halpmc("run", "mine.yaml", "--cell", "aarch64-probe-pmu_on")
     (folder,) = (installed.scratch / "runs").glob("*-mine")
