@@ -229,8 +229,6 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     """Write the record of every clause that this test judged, as soon as it is known."""
-    from harness.runs.suite import recorded_name
-
     report: pytest.TestReport = yield
     plugin = item.config.pluginmanager.get_plugin(PLUGIN_NAME)
     names = [name for mark in item.iter_markers("clause") for name in mark.args]
@@ -241,6 +239,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         if error is not None:
             running.examine(_test_name(item), error)  # now: the guest's VM is gone after the teardown
         if report.when == "call" or report.outcome != "passed":
+            from harness.runs.suite import recorded_name
+
             name = recorded_name(item.path, item.nodeid)
             running.record_test(names, name, report.when or "", report.outcome, error, call.duration)
         if isinstance(error, HalpmcError):
