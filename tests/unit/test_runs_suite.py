@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -34,3 +35,9 @@ def test_a_users_test_keeps_its_name(tmp_path: Path) -> None:
     assert (
         recorded_name(tmp_path / "test_free.py", "mine/test_free.py::test_it") == "mine/test_free.py::test_it"
     )
+
+
+def test_the_suite_imports_nothing_that_a_wheel_has_not() -> None:
+    """In a wheel it is harness.suite, and there is no package tests but the user's."""
+    for path in contract_suite().glob("*.py"):
+        assert not re.search(r"^\s*(from|import) tests\b", path.read_text(), re.MULTILINE), path
