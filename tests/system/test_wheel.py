@@ -291,7 +291,7 @@ def test_this_is_the_wheel():
 
 
 def test_the_plugin_and_the_suite_in_somebody_elses_repository(installed: Installed) -> None:
-    """The users's own tests and the contract suite in one session, judged into one run."""
+    """The user's own tests and the contract suite in one session, judged into one run."""
     tests = installed.scratch / "tests" / "contract"
     tests.mkdir(parents=True)
     (tests.parent / "__init__.py").touch()
@@ -310,7 +310,7 @@ def test_the_plugin_and_the_suite_in_somebody_elses_repository(installed: Instal
         *("--halpmc-matrix", "matrix.yaml", "-p", "no:cacheprovider"),
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "test_free.py::test_null_is_an_invalid_parameter[embedded] PASSED" in done.stdout
+    assert "::test_null_is_an_invalid_parameter[embedded] PASSED" in done.stdout
     for test in (
         "nothing_is_held",
         "which_cell",
