@@ -18,11 +18,43 @@ import typer
 from rich.console import Console
 
 from harness import __version__
-from harness.commands import baseline, bench, ci, driver, guest_store, merge, nightly, results, run, say
+from harness.commands import (
+    baseline,
+    bench,
+    ci,
+    complete,
+    driver,
+    epilog,
+    guest_store,
+    merge,
+    nightly,
+    results,
+    run,
+    say,
+)
+from harness.commands.docs import docs
 from harness.commands.guest_build import guest_build
+from harness.commands.matrices import matrices
 from harness.config.models import Accel, Arch
 from harness.dumps.command import dump
 from harness.errors import EXIT_INFRASTRUCTURE, HalpmcError, UsageError
+
+#: Paragraphs; the lines of one that begin with \b stay as they are.
+EPILOG = f"""\b
+First steps:
+  halpmc doctor                  what this host can do, and what is missing
+  halpmc guest build embedded    the guest that needs no licence; once
+  halpmc run demo                boots VMs, judges the contract, writes a report
+
+Progress goes to stderr, answers to stdout; with --json they are data.
+
+\b
+Environment:
+  HALPMC_CACHE            what can be built again (default: ~/.cache/halpmc)
+  HALPMC_GUESTS           guests that were installed or imported
+  HALPMC_TIMEOUT_FACTOR   scales every deadline; 3 on a slow machine
+
+{epilog.EXIT_CODES}"""
 
 app = typer.Typer(
     name="halpmc",
@@ -30,29 +62,33 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
     help="Hardware performance counters in Windows VMs, tested with and without a virtual PMU.",
-    epilog="Exit codes: 0 all conform, 1 contract violation, 2 usage, 3 infrastructure, 130 interrupted.",
+    epilog=EPILOG,
 )
 guest_app = typer.Typer(no_args_is_help=True, help="Guests: build, import, check, list and remove them.")
-guest_app.command("build")(guest_build)
+guest_app.command("build", epilog=epilog.BUILD)(guest_build)
 guest_store.add_commands(guest_app)
 app.add_typer(guest_app, name="guest")
 app.add_typer(driver.app, name="driver")
 app.add_typer(bench.app, name="bench")
 app.add_typer(baseline.app, name="baseline")
-app.command()(run.run)
-app.command()(run.plan)
 app.command()(merge.merge)
 app.command()(ci.ci)
 app.command()(ci.annotate)
 app.command(epilog=nightly.EXIT_CODES)(nightly.nightly)
+app.command(epilog=epilog.RUN)(run.run)
+app.command(epilog=epilog.PLAN)(run.plan)
+app.command()(matrices)
+app.command()(docs)
 app.command()(dump)
-for command in (results.history, results.compare, results.serve, results.bundle):
+app.command(epilog=epilog.COMPARE)(results.compare)
+for command in (results.history, results.serve, results.bundle):
     app.command()(command)
 
 
-@app.command()
+@app.command(epilog=epilog.REPORT)
 def report(
     run_dir: Annotated[Path, typer.Argument(help="folder of a run, as printed by `halpmc run`")],
+    as_json: Annotated[bool, typer.Option("--json", help="print the summary as JSON, not the table")] = False,
 ) -> None:
     """Write the reports of a run again from its records (also of a run that was killed) and print the table."""
     from harness.report.terminal import print_summary
@@ -61,11 +97,14 @@ def report(
     if not (run_dir / "records.jsonl").is_file():
         raise UsageError(f"{run_dir} is not the folder of a run: it has no records.jsonl")
     summary = write_reports(run_dir, history=True, say=say)
-    print_summary(summary, run_dir, Console())
+    if as_json:
+        print(summary.model_dump_json(indent=2))
+    else:
+        print_summary(summary, run_dir, Console())
     raise typer.Exit(summary.exit_code)
 
 
-@app.command()
+@app.command(epilog=epilog.REPLAY)
 def replay(
     cell_dir: Annotated[Path, typer.Argument(help="folder of a cell, such as runs/<run>/cells/<id>")],
     test: Annotated[
@@ -94,7 +133,7 @@ def replay(
     os.execv(command[0], command)  # noqa: S606 - pytest takes this process's place: its signals, its exit status
 
 
-@app.command()
+@app.command(epilog=epilog.PROBE)
 def probe(
     arch: Annotated[Arch, typer.Option(help="architecture of the probed machine")] = Arch.X86_64,
     accel: Annotated[
@@ -145,7 +184,8 @@ def schema(
         str,
         typer.Argument(
             help="records, summary, history, comparison, nightly, bundle, plan, probe, doctor, guest-check, matrix, "
-            "protocol"
+            "protocol",
+            autocompletion=complete.schemas,
         ),
     ],
 ) -> None:
@@ -156,16 +196,24 @@ def schema(
 
 
 @app.command()
-def version() -> None:
+def version(
+    as_json: Annotated[bool, typer.Option("--json", help="print it as JSON, with where halpmc is")] = False,
+) -> None:
     """Print the version."""
-    print(__version__)
+    from harness.paths import PACKAGE, is_installed
+
+    if as_json:
+        kind = "wheel" if is_installed() else "checkout"
+        print(json.dumps({"version": __version__, "kind": kind, "package": str(PACKAGE)}, indent=2))
+    else:
+        print(__version__)
 
 
 def main() -> NoReturn:
     """Entry point: every expected error is one line on stderr and a stable exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        app()
+        app(prog_name="halpmc")
     except HalpmcError as error:
         print(f"halpmc: {error}", file=sys.stderr)
         for title, text in error.evidence.items():

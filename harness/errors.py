@@ -63,7 +63,8 @@ class ToolMissing(InfrastructureError):
 
     def __init__(self, tool: str, package: str) -> None:
         super().__init__(
-            f"{tool} is not installed", remedy=f"install the package {package}, or run ci/bootstrap"
+            f"{tool} is not installed",
+            remedy=f"install the package {package}; halpmc doctor names all that are missing",
         )
         self.tool, self.package = tool, package
 

@@ -134,7 +134,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if not isinstance(plugin, CellPlugin):
         raise pytest.UsageError(
             f"{metafunc.definition.nodeid} runs inside the cells of a matrix: "
-            "give one with --halpmc-matrix, such as ci/matrices/demo.yaml"
+            "give one with --halpmc-matrix, such as demo (docs/install.md)"
         )
     needs_guest = "guest" in metafunc.fixturenames
     cells = [cell for cell in plugin.selection.cells if cell.guest is not None or not needs_guest]
@@ -240,7 +240,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         if error is not None:
             running.examine(_test_name(item), error)  # now: the guest's VM is gone after the teardown
         if report.when == "call" or report.outcome != "passed":
-            running.record_test(names, item.nodeid, report.when or "", report.outcome, error, call.duration)
+            from harness.runs.suite import recorded_name
+
+            name = recorded_name(item.path, item.nodeid)
+            running.record_test(names, name, report.when or "", report.outcome, error, call.duration)
         if isinstance(error, HalpmcError):
             found = "".join(
                 f"\n{title}: {text}" for title, text in error.evidence.items() if "\n" not in text

@@ -20,13 +20,16 @@ if TYPE_CHECKING:
     from harness.runs.select import Selection
 
 OPTIONS = {
-    "matrix": ("PATH", "matrix file whose cells the tests run in"),
+    "matrix": (
+        "PATH",
+        "matrix file whose cells the tests run in, or the name of a shipped one, such as demo",
+    ),
     "runs_dir": ("PATH", "folder in which a run makes its own folder (default: runs)"),
     "sequences": ("N", "random sequences of calls in each cell (default: 100; 10 with a part of the suite)"),
     "seed": ("N", "what they are drawn from (default: a number of the cell's own, the same in each run)"),
     "baselines": (
         "PATH",
-        "folder of the baselines that observations are compared with (default: the project's)",
+        "folder of the baselines that observations are compared with (default: those that come with halpmc)",
     ),
     "strict_baseline": ("1", "1: an observation that is not as in its baseline fails the run"),
     "k": ("WORDS", "only cells with these words in their id, such as 'nehalem and not pmu_on'"),

@@ -17,15 +17,18 @@ app = typer.Typer(
 def baseline_accept(
     run_dir: Annotated[Path, typer.Argument(help="folder of a run, as printed by `halpmc run`")],
     baselines: Annotated[
-        Path | None, typer.Option(help="folder of the baselines (default: the project's)")
+        Path | None,
+        typer.Option(
+            help="folder of the baselines (default: the checkout's; an installed wheel has none to write to)"
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print what changed as JSON")] = False,
 ) -> None:
     """Make what a run recorded the baseline of its guests and classes of cells, and show what changes."""
-    from harness.report.baselines import accept, default_baselines
+    from harness.report.baselines import accept, own_baselines
     from harness.report.changes import difference
 
-    accepted = accept(run_dir, baselines or default_baselines())
+    accepted = accept(run_dir, baselines or own_baselines())
     if as_json:
         result = [
             {

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands import say
+from harness.commands import complete, say
 
 app = typer.Typer(no_args_is_help=True, help="Benchmarks: medians and ratios, in one run.")
 
@@ -96,7 +96,12 @@ def bench_schedule(
 
 @app.command("race")
 def bench_race(
-    defect: Annotated[str, typer.Argument(help="a defect of the reference HAL, or none (docs/defects.md)")],
+    defect: Annotated[
+        str,
+        typer.Argument(
+            help="a defect of the reference HAL, or none (docs/defects.md)", autocompletion=complete.defects
+        ),
+    ],
     runs: Annotated[int, typer.Option("--runs", "-n", min=1, help="races, each in a guest of its own")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from harness.commands import say
+from harness.commands import complete, epilog, say
 from harness.config.models import Arch
 from harness.errors import EXIT_OK, EXIT_VIOLATION, HalpmcError, UsageError
 
@@ -32,7 +32,9 @@ def driver_build(
     toolchain: Annotated[
         Toolchain, typer.Option(help="zig on this host; wdk in a Windows guest (the driver alone)")
     ] = Toolchain.ZIG,
-    guest: Annotated[str | None, typer.Option(help="wdk: the guest to build in")] = None,
+    guest: Annotated[
+        str | None, typer.Option(help="wdk: the guest to build in", autocompletion=complete.guests)
+    ] = None,
     ewdk: Annotated[
         Path | None, typer.Option(help="wdk: an EWDK's ISO for the guest's drive (default: on its disk)")
     ] = None,
@@ -63,10 +65,12 @@ def driver_build(
             print(f"{name:14} {file.sha256[:16]}  {file.path}")
 
 
-@app.command("deploy")
+@app.command("deploy", epilog=epilog.DEPLOY)
 def driver_deploy(
     file: Annotated[Path, typer.Argument(help="a kernel driver (.sys) of your own")],
-    guest: Annotated[str, typer.Option(help="guest to load it into")] = "embedded",
+    guest: Annotated[
+        str, typer.Option(help="guest to load it into", autocompletion=complete.guests)
+    ] = "embedded",
     service: Annotated[str | None, typer.Option(help="name of its service (default: the file's)")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON")] = False,
 ) -> None:
@@ -105,7 +109,7 @@ def driver_deploy(
         print(f"in {g.definition.title} ({g.definition.kind}), started {g.start}")
 
 
-@app.command("inspect")
+@app.command("inspect", epilog=epilog.INSPECT)
 def driver_inspect(
     file: Annotated[Path, typer.Argument(help="any 64-bit driver, such as pmctest.sys")],
     windows_build: Annotated[

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from harness.commands import say
+from harness.commands import complete, say
 from harness.config.models import Accel, Arch, GuestDefinition
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, UsageError
 from harness.imaging.windows_request import WindowsRequest
+
+if TYPE_CHECKING:
+    from harness.imaging.store import GuestImage
 
 #: Stands for the definition that fits the medium.
 ANY_WINDOWS = "windows"
@@ -20,7 +24,11 @@ ANY_WINDOWS = "windows"
 
 def guest_build(
     name: Annotated[
-        str, typer.Argument(help="a guest definition, such as embedded; windows: the one that --iso is for")
+        str,
+        typer.Argument(
+            help="a guest definition, such as embedded; windows: the one that --iso is for",
+            autocompletion=complete.guests,
+        ),
     ],
     arch: Annotated[
         Arch | None, typer.Option(help="the guest made by the same recipe for this architecture")
@@ -41,7 +49,10 @@ def guest_build(
         bool,
         typer.Option("--ems", help="Windows: the emergency console on COM2, instead of the client's lane"),
     ] = False,
-    definition: Annotated[Path | None, typer.Option(help="a file instead of images/guests/NAME.yaml")] = None,
+    definition: Annotated[
+        Path | None,
+        typer.Option(help="a file with a definition of your own, instead of the one that comes with halpmc"),
+    ] = None,
     name_as: Annotated[
         str | None,
         typer.Option("--as", help="Windows: the guest's name in the store (default: the definition's)"),
@@ -50,6 +61,9 @@ def guest_build(
     runs_dir: Annotated[Path, typer.Option(help="Windows: where the build makes its folder of logs")] = Path(
         "runs"
     ),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print its folder and its manifest as JSON")
+    ] = False,
 ) -> None:
     """Build a guest image (or find the one that is there)."""
     from harness.config.load import guest_names, guests_folder, load_guest, load_guest_file, load_guest_for
@@ -73,7 +87,7 @@ def guest_build(
     if guest.windows is None:
         if iso is not None:
             raise UsageError(f"guest {guest.name!r} is not installed from a medium", remedy="leave --iso out")
-        print(build_guest(guest, say=say).folder)
+        _print_built(build_guest(guest, say=say), as_json=as_json)
         return
     if iso is None:
         raise UsageError(
@@ -84,10 +98,21 @@ def guest_build(
         WindowsRequest(iso, sha256, edition, virtio_iso, openssh, product_key, ems),
         accel,
         runs_dir,
+        as_json=as_json,
     )
 
 
-def _build_windows(guest: GuestDefinition, request: WindowsRequest, accel: Accel, runs_dir: Path) -> None:
+def _print_built(image: GuestImage, *, as_json: bool) -> None:
+    if as_json:
+        manifest = image.manifest.model_dump(mode="json")
+        print(json.dumps({"folder": str(image.folder), "manifest": manifest}, indent=2))
+    else:
+        print(image.folder)
+
+
+def _build_windows(
+    guest: GuestDefinition, request: WindowsRequest, accel: Accel, runs_dir: Path, *, as_json: bool
+) -> None:
     """Install, and check what was installed as `halpmc guest check` does. Its exit code is that of the check."""
     from harness.imaging.check import exit_code, print_report
     from harness.imaging.windows_build import build_windows
@@ -100,5 +125,5 @@ def _build_windows(guest: GuestDefinition, request: WindowsRequest, accel: Accel
     checked.mkdir()
     report = check_guest(guest.name, checked, accel=accel, memory_mib=memory_mib, say=say)
     print_report(report, Console(stderr=True))
-    print(image.folder)
+    _print_built(image, as_json=as_json)
     raise typer.Exit(EXIT_INFRASTRUCTURE if exit_code(report) else EXIT_OK)

@@ -10,18 +10,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from harness.commands import say
+from harness.commands import complete, epilog, say
 from harness.config.models import Accel
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK
 from harness.imaging.formats import DiskFormat
 
 Json = Annotated[bool, typer.Option("--json", help="print the answer as JSON")]
-Name = Annotated[str, typer.Argument(help="a guest, as `halpmc guest list` names it")]
+Name = Annotated[
+    str, typer.Argument(help="a guest, as `halpmc guest list` names it", autocompletion=complete.guests)
+]
 
 
 def add_commands(app: typer.Typer) -> None:
     """Add them to the group `guest`."""
-    app.command("import")(guest_import)
+    app.command("import", epilog=epilog.IMPORT)(guest_import)
     app.command("list")(guest_list)
     app.command("show")(guest_show)
     app.command("check", epilog="Exit codes: 0 nothing failed, 3 something failed.")(guest_check)
@@ -37,7 +39,8 @@ def guest_import(
     definition: Annotated[
         str | None,
         typer.Option(
-            help="a guest definition, or its file, for devices and timeouts (default: Windows, inbox)"
+            help="a guest definition, or its file, for devices and timeouts (default: Windows, inbox)",
+            autocompletion=complete.guests,
         ),
     ] = None,
     kind: Annotated[

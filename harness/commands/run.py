@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from harness.commands import say
+from harness.commands import complete, say
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 
-MatrixFile = Annotated[Path, typer.Argument(help="matrix file, such as ci/matrices/demo.yaml")]
+MATRIX_HELP = "matrix file, or the name of a shipped one, such as demo (halpmc matrices lists them)"
+
+MatrixFile = Annotated[Path, typer.Argument(help=MATRIX_HELP, autocompletion=complete.matrices)]
 Jobs = Annotated[
     str, typer.Option("--jobs", "-j", help="cells at a time; auto: as many as the host has room for")
 ]
-CellIds = Annotated[list[str] | None, typer.Option("--cell", help="only this cell (repeatable)")]
+CellIds = Annotated[
+    list[str] | None,
+    typer.Option("--cell", help="only this cell (repeatable)", autocompletion=complete.cells),
+]
 Keyword = Annotated[
     str, typer.Option("-k", help="only cells with these words in their id: 'nehalem and not pmu_on'")
 ]
@@ -71,7 +76,7 @@ def settings_of(slots: int | None, baselines: Path | None, *, strict: bool) -> S
 
 
 def run(
-    matrix: Annotated[Path | None, typer.Argument(help="matrix file, such as ci/matrices/demo.yaml")] = None,
+    matrix: Annotated[Path | None, typer.Argument(help=MATRIX_HELP, autocompletion=complete.matrices)] = None,
     jobs: Jobs = "auto",
     cell: CellIds = None,
     keyword: Keyword = "",
@@ -97,7 +102,7 @@ def run(
         int | None, typer.Option(min=0, help="what they are drawn from (default: the same in each run)")
     ] = None,
     baselines: Annotated[
-        Path | None, typer.Option(help="folder of the baselines (default: the project's)")
+        Path | None, typer.Option(help="folder of the baselines (default: those that come with halpmc)")
     ] = None,
     strict_baseline: Annotated[
         bool, typer.Option("--strict-baseline", help="an observation that changed fails the run")
@@ -127,7 +132,9 @@ def run(
             _lead_new(_rerun(rerun_failed), known, settings, runs_dir)
         return
     if matrix is None:
-        raise UsageError("a matrix is missing", remedy="halpmc run ci/matrices/demo.yaml, for example")
+        raise UsageError(
+            "a matrix is missing", remedy="halpmc run demo, for example; halpmc matrices lists more"
+        )
     run_matrix(matrix, choice, known, settings, runs_dir)
 
 

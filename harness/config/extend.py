@@ -1,5 +1,7 @@
 """`extends: other.yaml`: a matrix file on top of another one, as one document in which each part knows its file.
 
+A name alone, as in `extends: demo`, is a matrix that comes with the project.
+
 Key by key the file that extends wins; its lists come behind those of the other.
 """
 
@@ -11,6 +13,7 @@ from typing import Any
 import yaml
 
 from harness.config.document import Document, read_document
+from harness.config.shipped import find_matrix
 from harness.errors import ConfigError, UsageError
 
 KEY = "extends"
@@ -26,11 +29,11 @@ def read_extended(path: Path, below: tuple[Path, ...] = ()) -> Document:
     name = document.data.get(KEY) if isinstance(document.data, dict) else None
     if not isinstance(name, str):  # none, or a mistake that validation names
         return document
-    base_path = path.parent / name
     chain = (*below, path.resolve())
-    if base_path.resolve() in chain:
-        raise document.error((KEY,), f"{name} extends this file: they would never end")
     try:
+        base_path = find_matrix(Path(name), path.parent)
+        if base_path.resolve() in chain:
+            raise document.error((KEY,), f"{name} extends this file: they would never end")
         base = read_extended(base_path, chain)
     except ConfigError:
         raise

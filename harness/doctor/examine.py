@@ -10,6 +10,7 @@ from harness.caching import Say
 from harness.config.models import Arch
 from harness.doctor.accelerators import check_accelerator
 from harness.doctor.finding import Finding, Status, failed
+from harness.doctor.packages import check_packages
 from harness.doctor.programs import check_qemu, check_tools
 from harness.doctor.space import check_disks, check_memory
 from harness.doctor.store import check_cache, check_guests
@@ -36,6 +37,7 @@ def examine(runs_dir: Path, *, say: Say, root: Path = ROOT) -> list[Finding]:
             found.append(failed(title.replace(" ", "."), error))
 
     check("tools", check_tools)
+    check("packages", check_packages)
     for arch in Arch:
         check(f"qemu {arch}", partial(check_qemu, arch))
     for arch in Arch:

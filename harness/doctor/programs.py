@@ -32,6 +32,13 @@ NEEDED = {
 WANTED = frozenset({"vmcoreinfo"})
 
 
+def programs(*, root: bool) -> tuple[str, ...]:
+    """Every program that runs and the recipes of embedded guests start, once."""
+    mapping = () if root else ("newuidmap",)  # only builds without root need it
+    building = (*IMAGE_TOOLS, *(tool for tools in ARCH_TOOLS.values() for tool in tools), *mapping)
+    return tuple(dict.fromkeys((*RUN_TOOLS, *building)))
+
+
 def check_tools() -> Iterator[Finding]:
     """Every program that halpmc starts: where it is, its version, the Debian package that brings it."""
     yield ok("python", f"Python {platform.python_version()}, halpmc {__version__}")
@@ -41,10 +48,7 @@ def check_tools() -> Iterator[Finding]:
         )
     except HalpmcError as error:
         yield failed("tool.zig", error)
-    mapping = () if os.geteuid() == 0 else ("newuidmap",)  # only builds without root need it
-    for name in dict.fromkeys(
-        (*RUN_TOOLS, *IMAGE_TOOLS, *(t for tools in ARCH_TOOLS.values() for t in tools), *mapping)
-    ):
+    for name in programs(root=os.geteuid() == 0):
         try:
             path = require_tool(name)
             version = tool_version(path)

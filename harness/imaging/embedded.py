@@ -90,6 +90,9 @@ def _build(definition: GuestDefinition, recipe: Recipe, folder: Path, say: Say) 
     make_key(folder / KEY, definition.name)
     shutil.copyfile(folder / f"{KEY}.pub", staged / "authorized_keys")
     shutil.copytree(recipe.folder, staged / "recipe")
+    for copied in (staged / "recipe", *(staged / "recipe").rglob("*")):
+        if copied.is_dir():  # of an installed wheel nothing can be written to, nor removed from its copies
+            copied.chmod(0o755)
 
     # As root all temporary files are in our own folder, so that even SIGKILL leaves none that is not swept up later. In
     # mode unshare they must be where mmdebstrap's mapped user may go.

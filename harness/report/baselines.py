@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from harness.contract.clauses import CLAUSES, JudgementKind
 from harness.contract.outcomes import Outcome
 from harness.errors import UsageError
-from harness.paths import project_root
+from harness.paths import is_installed, shipped_baselines
 from harness.report.changes import difference
 from harness.report.loading import CellView, RunView, load_run
 from harness.report.text import write_atomically
@@ -45,7 +45,17 @@ class Baseline(BaseModel):
 
 def default_baselines() -> Path:
     """The baselines that come with the project."""
-    return project_root() / "baselines"
+    return shipped_baselines()
+
+
+def own_baselines() -> Path:
+    """The project's baselines, where they can be changed. Raises UsageError in an installed wheel: it is read-only."""
+    if is_installed():
+        raise UsageError(
+            f"the baselines in {shipped_baselines()} belong to the installed package and are not changed",
+            remedy="give a folder of yours with --baselines, here and to halpmc run",
+        )
+    return shipped_baselines()
 
 
 def observations(cell: CellView) -> Observations:

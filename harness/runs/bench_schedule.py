@@ -135,7 +135,7 @@ def bench_plan(cells: int, rounds: int) -> Figures:
                 planned.model_dump_json()
             with clock(times, "records_plan_s"):
                 plan_run(matrix, selection.cells).model_dump_json()
-            command = [sys.executable, "-m", "harness.cli", "plan", str(path), "--runs-dir", home]
+            command = [sys.executable, "-P", "-m", "harness.cli", "plan", str(path), "--runs-dir", home]
             before = _children_s()
             with clock(times, "command_s"):
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

@@ -188,6 +188,7 @@ def _git(folder: Path, *words: str) -> str:
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or ["no message"])[0]
         raise UsageError(
-            f"git {words[0]} in {folder}: {said}", remedy="--since needs a git checkout around the matrix"
+            f"git {words[0]} in {folder}: {said}",
+            remedy="--since needs a git checkout around the matrix, or around this folder for a shipped one",
         )
     return done.stdout

@@ -13,9 +13,11 @@ from harness.config.load import load_matrix
 from harness.config.matrix import Matrix
 from harness.config.models import Accel, Cell
 from harness.config.requirements import ANY_HOST
+from harness.config.shipped import find_matrix
 from harness.config.suggest import did_you_mean
 from harness.contract.clauses import CLAUSES, suite_for
 from harness.errors import InfrastructureError, UsageError
+from harness.paths import is_installed, shipped_matrices
 from harness.probe.accelerator import choose_accelerator
 from harness.runs.capabilities import read_capabilities, unmet
 from harness.runs.changes import changes_since
@@ -81,8 +83,11 @@ class Selection:
 
 
 def open_matrix(path: Path) -> Matrix:
-    """The matrix in a file, its known issues checked against the contract's clauses. Raises ConfigError, UsageError."""
-    return load_matrix(path, clauses=CLAUSES)
+    """The matrix in a file, or the shipped one of that name; its known issues checked against the contract's clauses.
+
+    Raises ConfigError, UsageError.
+    """
+    return load_matrix(find_matrix(path), clauses=CLAUSES)
 
 
 def select(matrix: Matrix, choice: Choice, costs: Costs) -> Selection:
@@ -96,7 +101,7 @@ def select(matrix: Matrix, choice: Choice, costs: Costs) -> Selection:
     clauses: dict[str, tuple[str, ...]] | None = None
     words = [matrix.strategy] if matrix.strategy else []
     if choice.since:
-        changes = changes_since(choice.since, matrix.path)
+        changes = changes_since(choice.since, _place_of_work(matrix.path))
         clauses = {
             cell.id: found
             for cell in cells
@@ -139,6 +144,11 @@ def on_this_host(
             if reasons[cell.id]
         ),
     )
+
+
+def _place_of_work(matrix: Path) -> Path:
+    """A path in the checkout whose changes count: the matrix's; of one that a wheel brought, the current folder's."""
+    return Path("-") if is_installed() and matrix.is_relative_to(shipped_matrices()) else matrix
 
 
 def select_cells(matrix: Matrix, wanted: Iterable[str]) -> tuple[Cell, ...]:

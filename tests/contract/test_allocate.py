@@ -21,7 +21,8 @@ from harness.contract.race import ROUNDS, THREADS, judge_cycles, judge_races
 from harness.driver.device import Device, to_call
 from harness.runs.guest import Guest
 from harness.runs.races import race_until_calls_met
-from tests.contract.conftest import Observe, Settle
+
+from .conftest import Observe, Settle
 
 CYCLES = 10_000
 

@@ -11,7 +11,8 @@ from harness.driver.device import Device
 from harness.runs.etw import etw_facility
 from harness.runs.guest import Guest
 from harness.runs.lifetime import NotHere
-from tests.contract.conftest import Observe, Settle
+
+from .conftest import Observe, Settle
 
 
 @pytest.mark.clause("CONT-1")

@@ -18,7 +18,8 @@ from harness.probe.models import ProbeAnswer
 from harness.runs.cell import CellRun
 from harness.runs.crash import attempt
 from harness.runs.guest import Guest
-from tests.contract.conftest import Observe, Settle
+
+from .conftest import Observe, Settle
 
 DISPATCH: Literal[2] = 2
 ERROR_NOT_SUPPORTED = 50  # Win32

@@ -16,7 +16,8 @@ from harness.contract.judgement import combine
 from harness.contract.observations import Call
 from harness.driver.device import Device
 from harness.runs.guest import Guest
-from tests.contract.conftest import Observe, Settle
+
+from .conftest import Observe, Settle
 
 
 @pytest.mark.clause("FREE-1")

@@ -9,7 +9,8 @@ from harness.contract.observations import Call
 from harness.driver.deploy import SERVICES
 from harness.driver.device import Device
 from harness.runs.guest import Guest
-from tests.contract.conftest import Observe, Settle
+
+from .conftest import Observe, Settle
 
 
 @pytest.mark.clause("IRQL-1")

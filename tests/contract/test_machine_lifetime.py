@@ -12,7 +12,8 @@ from harness.driver.device import Device
 from harness.runs.cell import CellRun
 from harness.runs.guest import Guest
 from harness.runs.lifetime import Lifetime, NotHere
-from tests.contract.conftest import Observe, Settle
+
+from .conftest import Observe, Settle
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from harness.runs.cell import CellRun
 from harness.runs.guest import Guest
 from harness.runs.plan import SearchPlan
 from harness.runs.sequences import SequenceRunner, judge_search, search
-from tests.contract.conftest import Observe, Settle
+
+from .conftest import Observe, Settle
 
 
 @pytest.mark.clause("MODEL-1")

@@ -9,7 +9,8 @@ from harness.contract.expectations import judge_overflow
 from harness.contract.expected import CellFacts, Expected, expect_overflow
 from harness.contract.judgement import failed, skipped
 from harness.driver.device import Device
-from tests.contract.conftest import Observe, Settle
+
+from .conftest import Observe, Settle
 
 SINGLE, OVERFLOW = 0, 3
 INDEX = 0

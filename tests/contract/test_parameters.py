@@ -12,7 +12,8 @@ from harness.contract.judgement import combine
 from harness.contract.observations import Call
 from harness.driver.device import Device
 from harness.runs.guest import Guest
-from tests.contract.conftest import Observe, Settle
+
+from .conftest import Observe, Settle
 
 EVERY_CPU = {"mask": 1, "group": 0, "reserved": [0, 0, 0]}
 SINGLE, RANGE, EXTENDED, OVERFLOW, EVENT_BUFFER, TAG = range(6)

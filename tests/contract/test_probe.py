@@ -8,7 +8,8 @@ from harness.config.models import Cell
 from harness.contract.overflow import judge_probe_overflow
 from harness.contract.presence import judge_probe
 from harness.probe.models import ProbeAnswer
-from tests.contract.conftest import Observe, Settle
+
+from .conftest import Observe, Settle
 
 
 @pytest.mark.clause("PROBE-1")

@@ -20,7 +20,8 @@ from harness.contract.records import BEYOND, record_index_curve, record_pairs
 from harness.driver.device import Device
 from harness.probe.models import ProbeAnswer
 from harness.runs.guest import Guest
-from tests.contract.conftest import Observe, Settle
+
+from .conftest import Observe, Settle
 
 
 def counters(*indexes: int) -> dict[str, Any]:

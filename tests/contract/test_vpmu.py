@@ -18,7 +18,8 @@ from harness.driver.device import Device
 from harness.driver.protocol import CountResult
 from harness.probe.models import ProbeAnswer
 from harness.runs.guest import Guest
-from tests.contract.conftest import Observe, Settle
+
+from .conftest import Observe, Settle
 
 
 def count_everywhere(guest: Guest, pmc: Device, observe: Observe, title: str) -> dict[int, CountResult]:
