@@ -36,7 +36,9 @@ def template(node: ast.expr | None) -> str:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
-        text = "".join(GAP if isinstance(part, ast.FormattedValue) else template(part) for part in node.values)
+        text = "".join(
+            GAP if isinstance(part, ast.FormattedValue) else template(part) for part in node.values
+        )
         return text.replace(GAP * 2, GAP)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return template(node.left) + template(node.right)

@@ -18,7 +18,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     """With two runs: runs/RUN of a probe and a guest, and runs/NEW of the probe alone."""
     made = make_desk(tmp_path_factory.mktemp("desk"), own_cache=False)
     for name, options in (("RUN", ""), ("NEW", " --cell probe")):
-        done = made.bash(f"halpmc run docs.yaml{options} --runs-dir new && mv new/*-docs runs/{name} && rm -r new")
+        done = made.bash(
+            f"halpmc run docs.yaml{options} --runs-dir new && mv new/*-docs runs/{name} && rm -r new"
+        )
         assert done.returncode == 0, done.stdout
     assert "HALPMC_CACHE" not in made.environment, f"{cache_dir()} is the one in use"
     return made

@@ -1,4 +1,4 @@
-"""README.md and docs/: links and anchors lead somewhere, every page can be reached, lines fit, files that are named exist."""
+"""README.md and docs/: links and anchors lead somewhere, every page is reached, lines fit, files that are named exist."""
 
 from __future__ import annotations
 
@@ -113,6 +113,8 @@ def test_files_that_a_page_names_exist(page: Path) -> None:
 
 def test_a_dead_link_would_be_noticed(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("# One & two\n\n## One & two\n\nA [link](gone.md), [two](#one--two-1).\n\n    [no](link.md)\n")
+    page.write_text(
+        "# One & two\n\n## One & two\n\nA [link](gone.md), [two](#one--two-1).\n\n    [no](link.md)\n"
+    )
     assert links(page) == ["gone.md", "#one--two-1"]
     assert anchors(page) == {"one--two", "one--two-1"}

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md: every message of an error that harness/ raises is on it, and no message that it does not raise."""
+"""docs/troubleshooting.md: every message of an error that harness/ raises is on it, and no other message."""
 
 from __future__ import annotations
 
@@ -66,10 +66,7 @@ def test_every_row_says_what_it_means() -> None:
 
 def test_every_class_of_the_error_tree_has_its_exit_code() -> None:
     table = {
-        name: (int(row[0]), row[1])
-        for row in rows("exit code")
-        if row[0] != "130"
-        for name in code(row[-1])
+        name: (int(row[0]), row[1]) for row in rows("exit code") if row[0] != "130" for name in code(row[-1])
     }
     table["HalpmcError"] = (3, "infrastructure")
     assert table == {name: (family.exit_code, family.branch) for name, family in FAMILIES.items()}
