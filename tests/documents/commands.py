@@ -43,7 +43,7 @@ PROGRAMS = (
         "bcdedit",
     ),
 )
-SCRIPTS = r"ci/(?:analyse|bootstrap|demo|nightly|pr|repeat|test)"
+SCRIPTS = r"ci/[a-z-]+"
 BEGINS = re.compile(rf"(?:[A-Z_]+=\S* )*(?:{'|'.join(PROGRAMS)}|{SCRIPTS})(?= |$)")
 
 #: Languages of fenced blocks that hold commands; other languages (yaml, python …) hold none.
@@ -160,9 +160,12 @@ def spans(prose: list[_Line]) -> list[tuple[int, str]]:
 
 
 def is_command(span: str) -> bool:
-    """Whether it is a whole command: a program with arguments, or a script of ci/. `halpmc run` alone is a name."""
+    """Whether it is a whole command: a program with arguments, or a script of ci/.
+
+    `halpmc run` alone is a name; `git … in …` is what a program says.
+    """
     begin = BEGINS.match(span)
-    if begin is None or is_name(span):
+    if begin is None or is_name(span) or span[begin.end() :].startswith(" …"):
         return False
     return begin[0].startswith("ci/") or len(span) > begin.end()
 

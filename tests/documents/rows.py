@@ -119,6 +119,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Executed("halpmc plan ci/matrices/demo.yaml --since HEAD", r"expected|nothing"),
     Executed("halpmc plan ci/matrices/demo.yaml --shard 1/3 --json", r'"selection": *"shard 1 of 3'),
+    Executed("halpmc plan MATRIX", r"1 cell"),
     Executed("halpmc plan MATRIX --json", r'"schema_version"'),
     # -- runs --
     Elsewhere("halpmc run ci/matrices/demo.yaml", _DEMO, through="ci/demo"),
@@ -288,6 +289,7 @@ ROWS: tuple[Row, ...] = (
     Executed("halpmc guest show win", r"unchecked"),
     Executed("halpmc guest show NAME", r"unchecked", instead={"NAME": "win"}),
     Executed("halpmc guest rm win", r"removed .*/guests/win"),
+    Executed("halpmc guest rm NAME", r"removed .*/guests/win", instead={"NAME": "win"}),
     Executed("halpmc guest gc", r"nothing|0 "),
     # -- drivers --
     Executed("halpmc driver build", r"driver +[0-9a-f]{16}"),

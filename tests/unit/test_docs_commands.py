@@ -40,6 +40,7 @@ OTHERS = {
     "--collect-only": "pytest",
     "--device": "docker, podman",
     "--group-add": "docker, podman",
+    "--version": "QEMU, in the words of an error",
 }
 
 

@@ -1,4 +1,4 @@
-"""README.md and docs/: links and anchors lead somewhere, every page is reached, lines fit, files that are named exist."""
+"""README.md and docs/: links and anchors lead somewhere, every page is reached, lines fit, named files exist."""
 
 from __future__ import annotations
 
