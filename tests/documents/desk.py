@@ -32,8 +32,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from harness.config.models import Arch
 from harness.driver.build import build_driver
 from harness.paths import cache_dir, project_root
+from tests.documents.forms import Executed
 from tests.documents.parsing import expand
-from tests.documents.rows import Executed
 from tests.unit.dump_files import triage
 from tests.unit.test_imaging_formats import partitioned, qemu_img
 

@@ -8,7 +8,8 @@ import pytest
 
 from harness.paths import cache_dir
 from tests.documents.desk import Desk, execute, make_desk
-from tests.documents.rows import ROWS, Executed, Place
+from tests.documents.forms import Executed, Place
+from tests.documents.rows import ROWS
 
 HERE = [row for row in ROWS if isinstance(row, Executed) and row.at is Place.RUN]
 

@@ -12,7 +12,8 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     passed = terminalreporter.stats.get("passed", [])
     if not any(report.nodeid.startswith(MODULE) for report in passed):
         return
-    from tests.documents.rows import ROWS, Elsewhere, Executed, NotHere
+    from tests.documents.forms import Elsewhere, Executed, NotHere
+    from tests.documents.rows import ROWS
 
     not_here = [row for row in ROWS if isinstance(row, NotHere)]
     executed = [row for row in ROWS if isinstance(row, Executed)]

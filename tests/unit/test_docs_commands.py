@@ -17,8 +17,9 @@ from harness.paths import project_root
 from tests.documents.commands import BEGINS, all_commands, blocks, of_block, page_name, pages, spans
 from tests.documents.desk import Desk, execute, line_of, make_desk
 from tests.documents.elsewhere import missing_words, source_of
+from tests.documents.forms import Check, Elsewhere, Executed, NotHere, Place
 from tests.documents.parsing import UsageError, expand, is_name, names, options, parse
-from tests.documents.rows import EXCEPTIONS, ROWS, Check, Elsewhere, Executed, NotHere, Place
+from tests.documents.rows import EXCEPTIONS, ROWS
 
 
 def halpmc_commands(command: str) -> list[str]:
