@@ -38,7 +38,7 @@ from tests.unit.dump_files import triage
 from tests.unit.test_imaging_formats import partitioned, qemu_img
 
 LIMIT_S = 300
-PROBE_CELL = "{id: probe, guest: none, arch: aarch64, cpu: max, pmu: on}"
+PROBE_CELL = "{id: probe, guest: none, arch: x86_64, accel: tcg, cpu: max, pmu: off}"
 GUEST_CELL = "{id: guest, guest: embedded, accel: tcg, cpu: Nehalem, pmu: off, suite: [basic]}"
 #: Names of runs and cells in the pages, and what there is of them.
 ALIASES = {
