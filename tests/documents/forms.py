@@ -11,6 +11,7 @@ class Place(StrEnum):
     """Where a command is executed."""
 
     DESK = "desk"  # no VM: tests/unit/test_docs_commands.py
+    FIRST = "first"  # one command: it makes the run that those at RUN share
     RUN = "run"  # beside the folder of a real run, with VMs: tests/system/test_docs_commands.py
 
 
