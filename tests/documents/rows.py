@@ -136,9 +136,9 @@ ROWS: tuple[Row, ...] = (
     ),
     Executed(
         "halpmc replay runs/<folder>/cells/<id> --test NAME",
-        r"\d+ passed",
+        r"1 of 1 planned results recorded: 1 pass",
         at=Place.RUN,
-        instead={"NAME": "test_probe"},
+        instead={"NAME": "test_null_is_an_invalid_parameter"},
     ),
     Executed(
         "halpmc replay runs/<folder>/cells/<id> --sequence 'a allocate; a free 1'", r"a free 1", at=Place.RUN
