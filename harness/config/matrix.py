@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from harness.config.defects import DEFECTS
 from harness.config.document import Document, Location
 from harness.config.ids import cell_id
-from harness.config.models import Accel, Arch, Cell, Expect, GuestDefinition, HalSettings, Icount, Model
+from harness.config.models import Accel, Arch, Cell, Expect, GuestDefinition, HalSettings, Icount, Kd, Model
 from harness.config.requirements import Requirements
 from harness.config.schema import ID_PATTERN, PROBE_ONLY, KnownIssue, MatrixFile
 from harness.config.strategy import pairwise, sample
@@ -346,8 +346,24 @@ def _refuse_impossible_icount(candidate: _Candidate, document: Document) -> None
         )
 
 
+def _refuse_idle_debugger(candidate: _Candidate, settings: Mapping[str, Any], document: Document) -> None:
+    """A port at which nobody could ever answer."""
+    if settings["kd"] == Kd.NONE:
+        return
+    place = candidate.where.get("kd", candidate.origin)
+    if settings["guest"] == PROBE_ONLY:
+        raise document.error(place, f"kd: {settings['kd']} needs a guest", remedy="leave it away")
+    if settings["arch"] != Arch.X86_64:
+        raise document.error(
+            place,
+            f"kd: {settings['kd']} is for x86_64 guests, not {settings['arch']}",
+            remedy="use gdb: on, which every machine has",
+        )
+
+
 def _cell(candidate: _Candidate, settings: Mapping[str, Any], document: Document) -> Cell:
     _refuse_impossible_icount(candidate, document)
+    _refuse_idle_debugger(candidate, settings, document)
     hal = HalSettings(**{key: value for key, value in settings.items() if key in _HAL_KEYS})
     plain = {key: value for key, value in settings.items() if key not in _HAL_KEYS and key != "guest"}
     guest = None if settings["guest"] == PROBE_ONLY else settings["guest"]
