@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from harness import __version__
-from harness.commands import baseline, bench, driver, guest_store, results, run, say
+from harness.commands import baseline, bench, driver, guest_store, results, run, say, shell
 from harness.commands.guest_build import guest_build
 from harness.config.models import Accel, Arch
 from harness.dumps.command import dump
@@ -42,6 +42,8 @@ app.add_typer(baseline.app, name="baseline")
 app.command()(run.run)
 app.command()(run.plan)
 app.command()(dump)
+app.command()(shell.shell)
+app.command()(shell.attach)
 for command in (results.history, results.compare, results.serve, results.bundle):
     app.command()(command)
 

@@ -78,7 +78,7 @@ class Icount(StrEnum):
 
 
 class Kd(StrEnum):
-    """A port for Windows' kernel debugger: `serial`, the third serial port; `net`, a network card on a cable of its own."""
+    """A port for Windows' kernel debugger: `serial`, a third serial port; `net`, a network card on its own cable."""
 
     NONE = "none"
     SERIAL = "serial"

@@ -152,7 +152,7 @@ def qmp_control(
 ) -> Control:
     """Control by QMP over an inherited, connected socket, with `more` arguments. The CPUs wait for `cont`.
 
-    So no event is missed. With `incoming` the machine has no state of its own and waits to be told where to load one from.
+    So no event is missed. With `incoming` the machine has no state of its own and waits to be told where to load one.
     """
     chardev = ("-chardev", f"socket,id=qmp,fd={fd}", "-mon", "chardev=qmp,mode=control")
     arguments = ("-S", *chardev, *more, *(("-incoming", "defer") if incoming else ()))

@@ -1,7 +1,7 @@
 """The ports of a VM that people use: QEMU's monitor, its gdb stub, the guest's screen, the kernel debugger's cable.
 
-Each is a Unix socket in the VM's folder, for its owner alone: a TCP port of the loopback interface would give every user
-of the host the guest's memory.
+Each is a Unix socket in the VM's folder, for its owner alone: a TCP port of the loopback interface would give every
+user of the host the guest's memory.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ CONSOLE = "console.sock"
 class UnixPort:
     """A Unix socket at which QEMU waits. Nothing is there before `listen`.
 
-    One at a time can be connected; QEMU queues the next. Only this user can connect. Where a serial port of the guest is
-    behind it, QEMU stalls that rather than lose output to a connected reader that is slow.
+    One at a time can be connected; QEMU queues the next. Only this user can connect. Where a serial port of the guest
+    is behind it, QEMU stalls that rather than lose output to a connected reader that is slow.
     """
 
     def __init__(self, folder: Path, name: str = CONSOLE) -> None:

@@ -41,7 +41,8 @@ class Vm:
 
     `folder` gets qemu.log and qmp-events.jsonl. The overlay with the guest's writes is a file without a name
     in `overlay_dir` (default: $TMPDIR, else /var/tmp). With `saved` the machine does not boot: it goes on from
-    that state (see harness.vm.template). `ports` are for people (see harness.vm.ports). Measures the phase "qemu": from the start of the process until the CPUs run.
+    that state (see harness.vm.template). `ports` are for people (see harness.vm.ports). Measures the phase
+    "qemu": from the start of the process until the CPUs run.
 
     Raises QemuError when QEMU refuses the machine, ToolMissing, DeadlineExceeded. QEMU ends with the harness
     even when that is killed. A signal that should end the harness in order must raise in the main thread
