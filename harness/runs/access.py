@@ -54,6 +54,9 @@ def write_ssh_config(vm: Vm, image: GuestImage, folder: Path, *, patient: bool) 
         "ForwardX11": "no",
         "LogLevel": "ERROR",
         "ServerAliveInterval": "0" if patient else "15",
+        # Wine's console reads one piece from a terminal, and then nothing any more; from a pipe it reads on. The host's
+        # terminal echoes, and edits the line.
+        "RequestTTY": "no" if image.definition.kind is GuestKind.WINE else "auto",
     }
     path = (folder / SSH_CONFIG).absolute()
     path.write_text(f"Host {HOST}\n" + "".join(f"  {key} {value}\n" for key, value in settings.items()))
