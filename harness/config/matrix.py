@@ -329,18 +329,20 @@ def _completed(candidate: _Candidate, *, document: Document, guest_of: GuestOf) 
     return settings
 
 
-def _refuse_impossible_icount(candidate: _Candidate, document: Document) -> None:
+def _refuse_impossible_icount(candidate: _Candidate, settings: Mapping[str, Any], document: Document) -> None:
     """Counting instructions is the emulator's, and it can do it for one CPU."""
-    settings, where = candidate.settings, candidate.where
+    where = candidate.where
     if settings["icount"] != Icount.EXACT:
         return
     if settings["accel"] == Accel.KVM:
         raise document.error(
-            where["accel"], "icount: exact needs the emulator, not kvm", remedy="set accel to tcg or auto"
+            where.get("accel", candidate.origin),
+            "icount: exact needs the emulator, not kvm",
+            remedy="set accel to tcg or auto",
         )
     if settings["smp"] != 1:
         raise document.error(
-            where.get("smp", where["icount"]),
+            where.get("smp", where.get("icount", candidate.origin)),
             f"icount: exact runs one CPU, not {settings['smp']}",
             remedy="set smp: 1",
         )
@@ -348,12 +350,12 @@ def _refuse_impossible_icount(candidate: _Candidate, document: Document) -> None
 
 def _refuse_idle_debugger(candidate: _Candidate, settings: Mapping[str, Any], document: Document) -> None:
     """A port at which nobody could ever answer."""
-    if settings["kd"] == Kd.NONE:
-        return
-    place = candidate.where.get("kd", candidate.origin)
-    if settings["guest"] == PROBE_ONLY:
-        raise document.error(place, f"kd: {settings['kd']} needs a guest", remedy="leave it away")
-    if settings["arch"] != Arch.X86_64:
+    wanted = {"kd": settings["kd"] != Kd.NONE, "gdb": settings["gdb"]}
+    for key in (key for key, asked in wanted.items() if asked and settings["guest"] == PROBE_ONLY):
+        place = candidate.where.get(key, candidate.origin)
+        raise document.error(place, f"{key} needs a guest, and this cell has none", remedy="leave it away")
+    if wanted["kd"] and settings["arch"] != Arch.X86_64:
+        place = candidate.where.get("kd", candidate.origin)
         raise document.error(
             place,
             f"kd: {settings['kd']} is for x86_64 guests, not {settings['arch']}",
@@ -362,7 +364,7 @@ def _refuse_idle_debugger(candidate: _Candidate, settings: Mapping[str, Any], do
 
 
 def _cell(candidate: _Candidate, settings: Mapping[str, Any], document: Document) -> Cell:
-    _refuse_impossible_icount(candidate, document)
+    _refuse_impossible_icount(candidate, settings, document)
     _refuse_idle_debugger(candidate, settings, document)
     hal = HalSettings(**{key: value for key, value in settings.items() if key in _HAL_KEYS})
     plain = {key: value for key, value in settings.items() if key not in _HAL_KEYS and key != "guest"}
