@@ -100,8 +100,9 @@ class GuestAtHand:
         while True:
             resets = self._resets()
             status = self._run(argv, resets)
-            if command or self._resets() == resets:
-                return status
+            restarted = self._resets() != resets
+            if command or not restarted:
+                return SSH_FAILED if restarted else status
             self.say("the guest restarted; logging in again")
             self._transport().close()  # waits until it answers
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.config.models import Accel, Arch, Kd
+from harness.config.load import load_guest
+from harness.config.models import Accel, Arch, Cell, Kd
 from harness.deadlines import wait_for
+from harness.runs.start import GuestStarter
 from harness.vm.machine import Machine, run_script
 from harness.vm.ports import GDB, KD, MONITOR, VNC, Ports
 from harness.vm.unix_port import connect
@@ -96,6 +98,23 @@ def test_the_cable_of_the_kernel_debugger(tmp_path: Path) -> None:
         assert "net0: index=0,type=user,net=10.0.2.0,restrict=on" in vm.qmp.monitor("info network")
         card = re.search(r"Bus +0, device +16, function 0:\n.*\n.*8086:10d3", vm.qmp.monitor("info pci"))
         assert card is not None, "where bcdedit's busparams looks for it"
+
+
+def test_the_record_of_a_cell_says_what_could_look_into_it(tmp_path: Path) -> None:
+    """Needs `halpmc guest build embedded`; no VM is started."""
+    definition = load_guest("embedded")
+    told = {}
+    for cell in (
+        Cell(id="plain"),
+        Cell(id="looked-into", kd=Kd.SERIAL, gdb=True),
+    ):
+        starter = GuestStarter(cell, definition, accel=Accel.TCG, cpu_string="max")
+        assert starter.machine(tmp_path).kd is cell.kd
+        assert starter.ports == Ports(gdb=cell.gdb)
+        told[cell.id] = starter.provenance()
+    assert "kd" not in told["plain"] and "gdb" not in told["plain"]
+    assert told["looked-into"]["kd"] == "a port for the kernel debugger: serial"
+    assert "debugger" in told["looked-into"]["gdb"]
 
 
 @pytest.mark.parametrize(("kd", "words"), [(Kd.SERIAL, "isa-serial,index=2"), (Kd.NET, "stream,id=kd")])

@@ -185,13 +185,13 @@ def test_pausing_at_a_failure(tmp_path: Path, write_matrix: WriteMatrix) -> None
 def test_keeping_the_vm_of_the_first_failure(tmp_path: Path, write_matrix: WriteMatrix) -> None:
     tests = tmp_path / "test_two.py"
     tests.write_text(FAILING)
-    with terminal(
-        tests, write_matrix(f"include:\n{EMBEDDED}"), tmp_path, "--halpmc-keep=failed", "-q"
-    ) as child:
+    matrix = write_matrix(f"include:\n{EMBEDDED.replace('}', ', gdb: on}')}")
+    with terminal(tests, matrix, tmp_path, "--halpmc-keep=failed", "-q") as child:
         child.expect("1 failed, 1 passed")
         child.expect_exact("kept: the VM of ")
         child.expect_exact("test_that_fails[embedded]")
         logs_in(child)
+        child.expect(r"gdb -ex 'target remote \S+gdb\.sock'")
         child.expect_exact("Enter or Ctrl-C ends it")
         assert the_run(tmp_path)[1].finished, "all is reported before it waits"
         child.sendintr()

@@ -8,7 +8,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from typer.main import get_command
 
+from harness.cli import app
 from harness.config.load import load_guest
 from harness.config.models import Accel, Arch, Cell, Kd
 from harness.errors import UsageError
@@ -137,3 +139,12 @@ def test_a_kernel_debugger_needs_a_machine_for_it() -> None:
         with_kd(Cell(id="a", arch=Arch.AARCH64), Kd.SERIAL)
     assert with_kd(Cell(id="a", arch=Arch.AARCH64, gdb=True), Kd.NONE).gdb
     assert with_kd(Cell(id="a"), Kd.NET).kd is Kd.NET
+
+
+def test_every_option_is_in_the_documentation() -> None:
+    command = get_command(app).commands["shell"]  # type: ignore[attr-defined]
+    text = (project_root() / "docs" / "shell.md").read_text()
+    options = [name for parameter in command.params for name in parameter.opts if name.startswith("--")]
+    assert {"--kd", "--gdb", "--put"} <= set(options)
+    for name in options:
+        assert f"`{name}" in text or f"{name} " in text, name
