@@ -87,7 +87,8 @@ class Hold:
         self.failed.append(guest.vm)
         if self.pause:
             _stop_the_clock(item)
-            reason = str(report.longrepr).strip().splitlines()[-1] if report.longrepr else report.outcome
+            crash = getattr(report.longrepr, "reprcrash", None)
+            reason = str(crash.message if crash is not None else report.longrepr).strip().partition("\n")[0]
             title = f"halpmc: {item.nodeid} failed in its {report.when}: {reason}"
             self._wait([title, *ways_into(running, guest), "Enter goes on, Ctrl-C ends the session: "])
 

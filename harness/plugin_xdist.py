@@ -5,8 +5,6 @@ Without xdist nothing here is called.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
     from harness.plugin_cells import CellPlugin
 
 RUN_DIR = "halpmc_run_dir"
+MARK = "@cell="
 
 
 def distributed(config: pytest.Config) -> bool:
@@ -35,12 +34,17 @@ def shared_folder(config: pytest.Config) -> Path | None:
     return Path(given[RUN_DIR]) if RUN_DIR in given else None
 
 
-def cell_of(nodeid: str, cells: Collection[str]) -> str | None:
-    """The cell that a test runs in, by its node id; of several that fit, the one with the longest id."""
-    _, bracket, parameters = nodeid.partition("[")
-    words = parameters.rpartition("]")[0] if bracket else ""
-    fitting = [cell for cell in cells if re.search(rf"(?:^|-){re.escape(cell)}(?:-|$)", words)]
-    return max(fitting, key=len, default=None)
+def mark_cell(item: pytest.Item, cell: str) -> None:
+    """In a worker: the controller knows tests by their node ids alone, so the cell goes there, as xdist's groups do.
+
+    Parameters would not do: of two cells one's id may be the beginning of the other's.
+    """
+    item._nodeid = f"{item.nodeid}{MARK}{cell}"  # type: ignore[attr-defined]
+
+
+def plain(nodeid: str) -> str:
+    """A node id as it is without workers."""
+    return nodeid.partition(MARK)[0]
 
 
 class Controller:
@@ -59,12 +63,11 @@ class Controller:
         """Tests of one cell go to one worker, other tests by their module, whatever --dist says."""
         from xdist.scheduler import LoadScopeScheduling
 
-        cells = [cell.id for cell in self._plugin.selection.cells]
-
         class ByCell(LoadScopeScheduling):  # type: ignore[misc]
             """Units of work are cells."""
 
             def _split_scope(self, nodeid: str) -> str:
-                return cell_of(nodeid, cells) or str(super()._split_scope(nodeid))
+                test, mark, cell = nodeid.partition(MARK)
+                return f"{mark}{cell}" if mark else str(super()._split_scope(test))
 
         return ByCell(config, log)

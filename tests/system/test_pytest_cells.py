@@ -212,10 +212,3 @@ def test_workers_of_xdist_take_whole_cells_of_one_run(tmp_path: Path, write_matr
     assert len(workers) == 3 and all(len(seen) == 1 for seen in workers.values()), workers
     assert len(set().union(*workers.values())) == 2
     assert (folder / "report.html").is_file()
-
-
-def test_workers_without_a_test_in_a_cell_make_no_run(tmp_path: Path, write_matrix: WriteMatrix) -> None:
-    (tmp_path / "test_it.py").write_text("def test_it(): pass\n")
-    done = run("test_it.py", write_matrix(f"include:\n{PROBES}"), tmp_path, "-n", "2")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert not list((tmp_path / "runs").glob("*"))

@@ -14,7 +14,6 @@ from harness.config.load import load_matrix
 from harness.contract.clauses import suite_for
 from harness.paths import contract_suite, project_root
 from harness.plugin_options import OPTIONS
-from harness.plugin_xdist import cell_of
 
 ROOT = project_root()
 DEMO = ROOT / "ci" / "matrices" / "demo.yaml"
@@ -269,12 +268,3 @@ def test_a_vm_for_a_person_without_a_person_is_refused(options: list[str], words
     assert done.returncode == 4, done.stdout + done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_the_cell_of_a_test_by_its_name() -> None:
-    cells = ["a-pmu_on", "a-pmu_on-shared", "b"]
-    assert cell_of("t.py::test_x[a-pmu_on-shared]", cells) == "a-pmu_on-shared"
-    assert cell_of("t.py::test_x[a-pmu_on-1]", cells) == "a-pmu_on"
-    assert cell_of("t.py::test_x[value-b]", cells) == "b"
-    assert cell_of("t.py::test_x[bb]", cells) is None
-    assert cell_of("t.py::test_x", cells) is None
