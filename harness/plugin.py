@@ -27,7 +27,7 @@ from harness.plugin_fixtures import (  # noqa: F401 - pytest finds fixtures in t
     settle,
 )
 from harness.plugin_options import add_options, asked_clauses, setting
-from harness.plugin_xdist import Controller, distributed, mark_cell, plain, shared_folder
+from harness.plugin_xdist import Controller, distributed, shared_folder, tell_cells
 
 if TYPE_CHECKING:
     from harness.config.models import Cell
@@ -103,10 +103,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if outside:
         items[:] = [item for item in items if item not in outside]
         config.hook.pytest_deselected(items=list(outside))
-    if shared_folder(config) is not None:
-        for item in items:
-            if cell := _cell_id(item):
-                mark_cell(item, cell)
 
 
 def _in_suite(item: pytest.Item) -> bool:
@@ -138,6 +134,7 @@ def _deselect(config: pytest.Config, items: list[pytest.Item]) -> None:
         items[:] = kept
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist tells the controller what was collected
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Know the clauses that the chosen tests judge: they are the plan of a run that this session leads."""
     plugin = cell_plugin(session.config)
@@ -147,6 +144,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         names = {str(name) for mark in item.iter_markers("clause") for name in mark.args}
         if names and _cell_id(item):
             plugin.chosen.setdefault(_cell_id(item), set()).update(names)
+    folder = shared_folder(session.config)
+    if folder is not None:
+        tell_cells(folder, {item.nodeid: cell for item in session.items if (cell := _cell_id(item))})
 
 
 def _cell_id(item: pytest.Item) -> str:
@@ -180,7 +180,6 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     """Write the record of every clause that this test judged, as soon as it is known."""
     report: pytest.TestReport = yield
-    report.nodeid = plain(report.nodeid)
     plugin = cell_plugin(item.config)
     names = [name for mark in item.iter_markers("clause") for name in mark.args]
     # The last test of a cell is reported after the cell's own teardown: its record then comes behind the cell's end.

@@ -19,7 +19,7 @@ from harness.plugin_options import (
     setting,
     strict_baseline,
 )
-from harness.plugin_xdist import shared_folder
+from harness.plugin_xdist import CELLS, shared_folder
 
 if TYPE_CHECKING:
     from harness.config.matrix import Matrix
@@ -120,6 +120,7 @@ class CellPlugin:
             return None
         from harness.runs.record import FILE_NAME
 
+        (self.shared / CELLS).unlink(missing_ok=True)
         if not (self.shared / FILE_NAME).exists():  # no worker had a test in a cell
             (self.shared / "cells").rmdir()
             self.shared.rmdir()

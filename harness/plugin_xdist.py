@@ -5,6 +5,10 @@ Without xdist nothing here is called.
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
     from harness.plugin_cells import CellPlugin
 
 RUN_DIR = "halpmc_run_dir"
-MARK = "@cell="
+CELLS = "worker-cells.json"
 
 
 def distributed(config: pytest.Config) -> bool:
@@ -34,17 +38,14 @@ def shared_folder(config: pytest.Config) -> Path | None:
     return Path(given[RUN_DIR]) if RUN_DIR in given else None
 
 
-def mark_cell(item: pytest.Item, cell: str) -> None:
-    """In a worker: the controller knows tests by their node ids alone, so the cell goes there, as xdist's groups do.
+def tell_cells(folder: Path, cells: Mapping[str, str]) -> None:
+    """In a worker: the controller knows tests by their node ids alone, so it is told which of them runs in which cell.
 
-    Parameters would not do: of two cells one's id may be the beginning of the other's.
+    Parameters in a node id would not do: of two cells one's id may be the beginning of the other's.
     """
-    item._nodeid = f"{item.nodeid}{MARK}{cell}"  # type: ignore[attr-defined]
-
-
-def plain(nodeid: str) -> str:
-    """A node id as it is without workers."""
-    return nodeid.partition(MARK)[0]
+    scratch = folder / f"{CELLS}.{os.getpid()}"
+    scratch.write_text(json.dumps(cells))
+    scratch.replace(folder / CELLS)  # all workers tell the same, or xdist refuses them
 
 
 class Controller:
@@ -63,11 +64,16 @@ class Controller:
         """Tests of one cell go to one worker, other tests by their module, whatever --dist says."""
         from xdist.scheduler import LoadScopeScheduling
 
+        folder = self._plugin.shared_run()
+
+        @cache
+        def cells() -> dict[str, str]:
+            return dict(json.loads((folder / CELLS).read_text()))
+
         class ByCell(LoadScopeScheduling):  # type: ignore[misc]
             """Units of work are cells."""
 
             def _split_scope(self, nodeid: str) -> str:
-                test, mark, cell = nodeid.partition(MARK)
-                return f"{mark}{cell}" if mark else str(super()._split_scope(test))
+                return cells().get(nodeid) or str(super()._split_scope(nodeid))
 
         return ByCell(config, log)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -97,9 +98,15 @@ def test_workers_take_whole_cells_of_one_run(options: list[str], home: Path) -> 
     assert isinstance(records[0], RunRecord)
     ended = [record.cell for record in records if isinstance(record, CellEndRecord)]
     assert sorted(ended) == ["cell", "cell-1", "cell-2"], "each cell was run once"
-    assert "PASSED test_suite.py::test_that_holds[cell-1] " in done.stdout, "names are as without workers"
+    took = dict(
+        re.findall(r"^\[(gw\d)\].* PASSED \S+::test_that_holds\[(\S+)\] *$", done.stdout, re.MULTILINE)
+    )
+    assert len(took) == int(options[1]), (
+        f"each worker has a cell, and names are as without workers: {done.stdout}"
+    )
     assert "1 failed, 11 passed" in done.stdout
     assert (folder / "report.html").is_file()
+    assert not list(folder.glob("worker-cells*"))
     assert done.stdout.count("planned results recorded") == 1, "the controller tells of the run, and it alone"
 
 
