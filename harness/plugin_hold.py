@@ -128,17 +128,20 @@ class Hold:
 
     @contextmanager
     def _terminal(self) -> Generator[None, None, None]:
-        """The terminal instead of pytest's capture."""
+        """The terminal instead of pytest's capture.
+
+        Between the phases of a test, and outside of tests, pytest has suspended its capture but for stdin.
+        """
         capture = self.config.pluginmanager.getplugin("capturemanager")
         if capture is None:
             yield
             return
-        with capture.global_and_fixture_disabled():
-            capture.suspend_global_capture(in_=True)
-            try:
-                yield
-            finally:
-                capture.resume_global_capture()
+        capture.suspend_global_capture(in_=True)
+        try:
+            yield
+        finally:
+            capture.resume_global_capture()
+            capture.suspend_global_capture(in_=False)
 
 
 def ways_into(running: CellRun, guest: Guest) -> list[str]:

@@ -32,7 +32,7 @@ PROBES = "".join(
 EXAMPLES = re.findall(r"```python\n(.*?)```", (project_root() / "docs" / "pytest.md").read_text(), re.DOTALL)
 RUN_S = 400
 ANSWER_S = 60
-PLAIN = ["-p", "no:cacheprovider", "-c", "/dev/null"]
+PLAIN = ["-p", "no:cacheprovider", "-c", "/dev/null", "--color=no"]
 
 #: The second test proves that the session went on, and that the first one's guest was its own.
 FAILING = """

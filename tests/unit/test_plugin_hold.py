@@ -92,10 +92,10 @@ def home(tmp_path: Path) -> Path:
 
 @contextmanager
 def session(home: Path, *options: str, **environment: str) -> Generator[pexpect.spawn[str], None, None]:
-    place = ["-c", "/dev/null", f"--rootdir={home}", "-p", "no:cacheprovider", "test_suite.py"]
+    place = ["-c", "/dev/null", f"--rootdir={home}", "-p", "no:cacheprovider", "--color=no"]
     child = pexpect.spawn(
         sys.executable,
-        ["-m", "pytest", *place, "--halpmc-matrix=matrix.yaml", *options],
+        ["-m", "pytest", "test_suite.py", *place, "--halpmc-matrix=matrix.yaml", *options],
         cwd=str(home),
         env=os.environ | {"PYTHONPATH": str(project_root())} | environment,
         encoding="utf-8",
