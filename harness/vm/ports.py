@@ -98,10 +98,10 @@ def debugger(kd: Kd, fd: int | None) -> list[str]:
     """
     if kd is Kd.SERIAL:
         backend = f"socket,id=kd,path={KD_BY_HAND},server=on,wait=off" if fd is None else _listening("kd", fd)
-        return ["-chardev", backend, "-device", f"isa-serial,index={KD_COM - 1},chardev=kd"]
+        return ["-chardev", backend, "-device", f"isa-serial,id=kd-port,index={KD_COM - 1},chardev=kd"]
     if kd is Kd.NET:
         address = f"addr.type=unix,addr.path={KD_BY_HAND}" if fd is None else f"addr.type=fd,addr.str={fd}"
-        card = f"e1000e,netdev=kd,addr={KD_BUS[1]:#x},romfile="
+        card = f"e1000e,id=kd-card,netdev=kd,addr={KD_BUS[1]:#x},romfile="
         return ["-netdev", f"stream,id=kd,server=on,{address}", "-device", card]
     return []
 

@@ -36,6 +36,7 @@ PLAIN = ["-p", "no:cacheprovider", "-c", "/dev/null", "--color=no"]
 
 #: The second test proves that the session went on, and that the first one's guest was its own.
 FAILING = """
+import pytest
 from harness.contract.judgement import failed, passed
 
 @pytest.mark.clause("ALLOC-1")
