@@ -31,6 +31,7 @@ from harness.commands import (
     results,
     run,
     say,
+    shell,
 )
 from harness.commands.docs import docs
 from harness.commands.guest_build import guest_build
@@ -80,6 +81,8 @@ app.command(epilog=epilog.PLAN)(run.plan)
 app.command()(matrices)
 app.command()(docs)
 app.command()(dump)
+app.command()(shell.shell)
+app.command()(shell.attach)
 app.command(epilog=epilog.COMPARE)(results.compare)
 for command in (results.history, results.serve, results.bundle):
     app.command()(command)

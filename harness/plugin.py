@@ -8,36 +8,29 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Generator
-from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from harness import hooks
 from harness.errors import HalpmcError, UsageError
-from harness.plugin_options import (
-    add_options,
-    baselines_folder,
-    search_plan_of,
-    selected,
-    setting,
-    strict_baseline,
+from harness.plugin_cells import PLUGIN_NAME, CellPlugin, cell_plugin, require_matrix
+from harness.plugin_fixtures import (  # noqa: F401 - pytest finds fixtures in the plugin's own module
+    cell_run,
+    fresh_guest,
+    guest,
+    name_of,
+    observe,
+    probe_answer,
+    search_plan,
+    settle,
 )
+from harness.plugin_options import add_options, asked_clauses, setting
+from harness.plugin_xdist import Controller, distributed, shared_folder, tell_cells
 
 if TYPE_CHECKING:
-    from harness.config.matrix import Matrix
     from harness.config.models import Cell
-    from harness.contract.judgement import Judgement
-    from harness.probe.models import ProbeAnswer
-    from harness.report.summary import Summary
-    from harness.runs.cell import CellRun
-    from harness.runs.guest import Guest
-    from harness.runs.plan import SearchPlan
-    from harness.runs.select import Selection
-    from harness.runs.session import RunSession
-
-PLUGIN_NAME = "halpmc-run"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,82 +38,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
 
 
-@dataclass
-class CellPlugin:
-    """What the plugin knows in this pytest session; registered only when there is a matrix."""
-
-    matrix: Matrix
-    selection: Selection
-    runs_dir: Path
-    run_dir: Path | None
-    origins: str
-    chosen: dict[str, set[str]] = field(default_factory=dict)
-    session: RunSession | None = None
-    summary: Summary | None = None
-    running: CellRun | None = None
-
-    def start(self) -> RunSession:
-        """The run of this pytest session, started when the first cell starts."""
-        from harness.runs.session import RunSession
-
-        if self.session is None:
-            self.session = RunSession.open(
-                self.matrix,
-                self.selection.cells,
-                self.runs_dir,
-                self.run_dir,
-                self.chosen,
-                skipped=self.selection.skipped,
-                selection=self.selection.words,
-                shard=self.selection.shard,
-            )
-        return self.session
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """What extensions can hear of a run."""
+    pluginmanager.add_hookspecs(hooks)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker; load the matrix, whose mistakes are usage errors before anything starts."""
     config.addinivalue_line("markers", "clause(id, ...): the clauses of the contract that this test judges")
-    matrix_path, matrix_origin = setting(config, "matrix")
-    replayed = config.getoption("halpmc_replay")
-    if matrix_path is None and replayed is None:
-        if config.getoption("halpmc_cell") or config.getoption("halpmc_run_dir"):
-            raise pytest.UsageError("--halpmc-cell and --halpmc-run-dir need --halpmc-matrix")
-        return
-    from harness.report.baselines import check_baselines
-    from harness.runs.replay import replay_matrix
-    from harness.runs.select import Selection, open_matrix
-
-    runs_dir, runs_origin = setting(config, "runs_dir")
-    run_dir = config.getoption("halpmc_run_dir")
     try:
-        if replayed:
-            matrix = replay_matrix(Path(replayed))
-            selection = Selection(matrix.cells)  # whatever the environment chooses was chosen already
-        else:
-            matrix = open_matrix(Path(str(matrix_path)))
-            selection = selected(config, matrix, Path(runs_dir or "runs"))
-        search_plan_of(config)
-        check_baselines(baselines_folder(config))
-        strict_baseline(config)
+        plugin = CellPlugin.of(config)
+        if plugin is None:
+            require_matrix(config)
+            return
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
-    skipped = f", {len(selection.skipped)} skipped" if selection.skipped else ""
-    plugin = CellPlugin(
-        matrix,
-        selection,
-        Path(runs_dir or "runs"),
-        Path(run_dir) if run_dir else None,
-        f"halpmc: {f'cell {replayed}' if replayed else f'matrix {matrix_path}'} ({matrix_origin}), "
-        f"{len(selection.cells)} cells{skipped}, "
-        f"runs in {runs_dir or 'runs'} ({runs_origin})",
-    )
     config.pluginmanager.register(plugin, PLUGIN_NAME)
+    if distributed(config) and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Controller(plugin), f"{PLUGIN_NAME}-xdist")
 
 
-def pytest_report_header(config: pytest.Config) -> str | None:
+def pytest_report_header(config: pytest.Config) -> list[str] | None:
     """Where each setting came from."""
-    plugin = config.pluginmanager.get_plugin(PLUGIN_NAME)
-    return plugin.origins if isinstance(plugin, CellPlugin) else None
+    plugin = cell_plugin(config)
+    return plugin.origins if plugin is not None else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -130,8 +71,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     if "cell" in metafunc._arg2fixturedefs:  # somebody's own fixture of that name
         return
-    plugin = metafunc.config.pluginmanager.get_plugin(PLUGIN_NAME)
-    if not isinstance(plugin, CellPlugin):
+    plugin = cell_plugin(metafunc.config)
+    if plugin is None:
         raise pytest.UsageError(
             f"{metafunc.definition.nodeid} runs inside the cells of a matrix: "
             "give one with --halpmc-matrix, such as demo (docs/install.md)"
@@ -175,9 +116,9 @@ def _in_suite(item: pytest.Item) -> bool:
 
 def _deselect(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Take out the tests of cells that judge no clause that was asked for, or that changes concern."""
-    plugin = config.pluginmanager.get_plugin(PLUGIN_NAME)
-    asked = set(config.getoption("halpmc_clause"))
-    concerned = plugin.selection.clauses if isinstance(plugin, CellPlugin) else None
+    plugin = cell_plugin(config)
+    asked = asked_clauses(config)
+    concerned = plugin.selection.clauses if plugin is not None else None
     if not asked and concerned is None:
         return
     kept: list[pytest.Item] = []
@@ -193,15 +134,19 @@ def _deselect(config: pytest.Config, items: list[pytest.Item]) -> None:
         items[:] = kept
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist tells the controller what was collected
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Know the clauses that the chosen tests judge: they are the plan of a run that this session leads."""
-    plugin = session.config.pluginmanager.get_plugin(PLUGIN_NAME)
-    if not isinstance(plugin, CellPlugin):
+    plugin = cell_plugin(session.config)
+    if plugin is None:
         return
     for item in session.items:
         names = {str(name) for mark in item.iter_markers("clause") for name in mark.args}
         if names and _cell_id(item):
             plugin.chosen.setdefault(_cell_id(item), set()).update(names)
+    folder = shared_folder(session.config)
+    if folder is not None:
+        tell_cells(folder, {item.nodeid: cell for item in session.items if (cell := _cell_id(item))})
 
 
 def _cell_id(item: pytest.Item) -> str:
@@ -219,144 +164,77 @@ def _cell(item: pytest.Item) -> Cell | None:
 
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Let SIGTERM unwind like Ctrl-C while cells run, so that VMs are shut down and the records are closed."""
-    if isinstance(session.config.pluginmanager.get_plugin(PLUGIN_NAME), CellPlugin):
-        signal.signal(signal.SIGTERM, _interrupt)
+    plugin = cell_plugin(session.config)
+    if plugin is None:
+        return
+    hold = plugin.hold
 
+    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+        hold.dropped = True  # nobody is waited for
+        raise KeyboardInterrupt
 
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     """Write the record of every clause that this test judged, as soon as it is known."""
     report: pytest.TestReport = yield
-    plugin = item.config.pluginmanager.get_plugin(PLUGIN_NAME)
+    plugin = cell_plugin(item.config)
     names = [name for mark in item.iter_markers("clause") for name in mark.args]
     # The last test of a cell is reported after the cell's own teardown: its record then comes behind the cell's end.
-    running = plugin.running if isinstance(plugin, CellPlugin) else None
-    if running is not None and running.cell.id == _cell_id(item) and names:
-        error = call.excinfo.value if call.excinfo else None
-        if error is not None:
-            running.examine(_test_name(item), error)  # now: the guest's VM is gone after the teardown
-        if report.when == "call" or report.outcome != "passed":
-            from harness.runs.suite import recorded_name
+    running = plugin.running if plugin is not None else None
+    if plugin is None or running is None or running.cell.id != _cell_id(item):
+        return report
+    error = call.excinfo.value if call.excinfo else None
+    if error is not None:
+        running.examine(name_of(item), error)  # now: the guest's VM is gone after the teardown
+    if names and (report.when == "call" or report.outcome != "passed"):
+        from harness.runs.suite import recorded_name
 
-            name = recorded_name(item.path, item.nodeid)
-            running.record_test(names, name, report.when or "", report.outcome, error, call.duration)
-        if isinstance(error, HalpmcError):
-            found = "".join(
-                f"\n{title}: {text}" for title, text in error.evidence.items() if "\n" not in text
-            )
-            report.longrepr = f"{error}{found}\nfolder: {running.folder}"
+        name = recorded_name(item.path, item.nodeid)
+        outcome = running.record_test(names, name, report.when or "", report.outcome, error, call.duration)
+        properties = [("halpmc_cell", running.cell.id), ("halpmc_outcome", str(outcome))]
+        item.user_properties += [*properties, *(("halpmc_clause", name) for name in names)]  # for --junitxml
+    if isinstance(error, HalpmcError):
+        found = "".join(f"\n{title}: {text}" for title, text in error.evidence.items() if "\n" not in text)
+        report.longrepr = f"{error}{found}\nfolder: {running.folder}"
+    plugin.hold.saw(item, running, report)
     return report
 
 
 @pytest.hookimpl(trylast=True)  # after pytest has torn down what is left: an interrupted cell ends in that
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Close the records; when this session led the run, write its last record and the reports."""
-    plugin = session.config.pluginmanager.get_plugin(PLUGIN_NAME)
-    if not isinstance(plugin, CellPlugin) or plugin.session is None:
+    plugin = cell_plugin(session.config)
+    summary = plugin.finish() if plugin is not None else None
+    if (
+        plugin is None
+        or summary is None
+        or session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+    ):
         return
-    plugin.session.close()
-    if plugin.session.leading:
-        from harness.report.baselines import record_comparison
-        from harness.report.summary import summarize
-        from harness.report.write import write_reports
-        from harness.runs.execute import end_run
-
-        strict = strict_baseline(session.config)
-        record_comparison(plugin.session.folder, baselines_folder(session.config), strict=strict)
-        end_run(plugin.session.folder, summarize(plugin.session.folder).exit_code)
-        plugin.summary = write_reports(plugin.session.folder, history=True)
-        if session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-            return
-        if session.config.getoption("halpmc_replay"):
-            session.exitstatus = plugin.summary.exit_code  # the command's exit codes, not pytest's
-        elif plugin.summary.exit_code:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED  # red in the report is red here, too
+    if setting(session.config, "replay")[0]:
+        session.exitstatus = summary.exit_code  # the command's exit codes, not pytest's
+    elif summary.exit_code and (summary.planned or plugin.running is None):
+        # Tests of somebody's own that judge no clause are pytest's business alone.
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED  # red in the report is red here, too
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """The table of the run and the path of its report."""
-    plugin = config.pluginmanager.get_plugin(PLUGIN_NAME)
-    if isinstance(plugin, CellPlugin) and plugin.session is not None and plugin.summary is not None:
+    plugin = cell_plugin(config)
+    if plugin is not None and plugin.folder is not None and plugin.summary is not None:
         from rich.console import Console
 
         from harness.report.terminal import print_summary
 
         terminalreporter.section("halpmc")
-        print_summary(plugin.summary, plugin.session.folder, Console())
+        print_summary(plugin.summary, plugin.folder, Console())
 
 
-@pytest.fixture(scope="session")
-def cell_run(cell: Cell, pytestconfig: pytest.Config) -> Generator[CellRun, None, None]:
-    """The run of one cell: its folder, its records, its verdict at the end."""
-    plugin = pytestconfig.pluginmanager.get_plugin(PLUGIN_NAME)
-    assert isinstance(plugin, CellPlugin)
-    with plugin.start().cell(cell) as running:
-        plugin.running = running
-        yield running
-
-
-@pytest.fixture(scope="session")
-def probe_answer(cell_run: CellRun) -> ProbeAnswer:
-    """What the PMU probe found with this cell's accelerator, machine and CPU string."""
-    return cell_run.probe()
-
-
-@pytest.fixture
-def guest(
-    cell_run: CellRun,
-    probe_answer: ProbeAnswer,  # noqa: ARG001 - the probe answers first
-    request: pytest.FixtureRequest,
-) -> Generator[Guest, None, None]:
-    """The cell's guest for this test: test drivers loaded, client answering, nothing allocated.
-
-    A pristine VM of this test's own where the guest has a serial lane; else one VM for all tests of the cell, which
-    must be left as it was found: that is checked.
-    """
-    with cell_run.guest(_test_name(request.node)) as running:
-        yield running
-
-
-@pytest.fixture
-def fresh_guest(
-    cell_run: CellRun,
-    probe_answer: ProbeAnswer,  # noqa: ARG001 - the probe answers first
-    request: pytest.FixtureRequest,
-) -> Generator[Guest, None, None]:
-    """A guest for this test alone, always: for what may leave it broken."""
-    with cell_run.fresh_guest(_test_name(request.node)) as running:
-        yield running
-
-
-@pytest.fixture
-def search_plan(cell: Cell, pytestconfig: pytest.Config) -> SearchPlan:
-    """How many random sequences of calls this cell gets, and their seed."""
-    return search_plan_of(pytestconfig, cell)
-
-
-def _test_name(item: pytest.Item) -> str:
-    """The test's name with its own parameters, but without its cell, after which the folder above is named."""
-    if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
-        return item.name
-    own = [str(value) for name, value in item.callspec.params.items() if name != "cell"]
-    return "-".join([item.originalname, *own])
-
-
-@pytest.fixture
-def observe(cell_run: CellRun) -> Generator[Any, None, None]:
-    """`observe(title, value)` keeps what was seen with the clauses of this test; the value is any JSON value."""
-    cell_run.observations.clear()
-    yield cell_run.observe
-
-
-@pytest.fixture
-def settle(cell_run: CellRun) -> Any:
-    """`settle(judgement)` ends the test the way the judgement says: fail, skip with its reason, or go on."""
-
-    def end(judgement: Judgement) -> None:
-        cell_run.settle(judgement)
-
-    return end
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Reports are written, the table is printed: now there is time for a VM that is kept."""
+    plugin = cell_plugin(config)
+    if plugin is not None:
+        plugin.hold.wait_at_the_end()

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from harness.config.defects import DEFECTS
 from harness.config.document import Document, Location
 from harness.config.ids import cell_id
-from harness.config.models import Accel, Arch, Cell, Expect, GuestDefinition, HalSettings, Icount, Model
+from harness.config.models import Accel, Arch, Cell, Expect, GuestDefinition, HalSettings, Icount, Kd, Model
 from harness.config.requirements import Requirements
 from harness.config.schema import ID_PATTERN, PROBE_ONLY, KnownIssue, MatrixFile
 from harness.config.strategy import pairwise, sample
@@ -331,25 +331,43 @@ def _completed(candidate: _Candidate, *, document: Document, guest_of: GuestOf) 
     return settings
 
 
-def _refuse_impossible_icount(candidate: _Candidate, document: Document) -> None:
+def _refuse_impossible_icount(candidate: _Candidate, settings: Mapping[str, Any], document: Document) -> None:
     """Counting instructions is the emulator's, and it can do it for one CPU."""
-    settings, where = candidate.settings, candidate.where
+    where = candidate.where
     if settings["icount"] != Icount.EXACT:
         return
     if settings["accel"] == Accel.KVM:
         raise document.error(
-            where["accel"], "icount: exact needs the emulator, not kvm", remedy="set accel to tcg or auto"
+            where.get("accel", candidate.origin),
+            "icount: exact needs the emulator, not kvm",
+            remedy="set accel to tcg or auto",
         )
     if settings["smp"] != 1:
         raise document.error(
-            where.get("smp", where["icount"]),
+            where.get("smp", where.get("icount", candidate.origin)),
             f"icount: exact runs one CPU, not {settings['smp']}",
             remedy="set smp: 1",
         )
 
 
+def _refuse_idle_debugger(candidate: _Candidate, settings: Mapping[str, Any], document: Document) -> None:
+    """A port at which nobody could ever answer."""
+    wanted = {"kd": settings["kd"] != Kd.NONE, "gdb": settings["gdb"]}
+    for key in (key for key, asked in wanted.items() if asked and settings["guest"] == PROBE_ONLY):
+        place = candidate.where.get(key, candidate.origin)
+        raise document.error(place, f"{key} needs a guest, and this cell has none", remedy="leave it away")
+    if wanted["kd"] and settings["arch"] != Arch.X86_64:
+        place = candidate.where.get("kd", candidate.origin)
+        raise document.error(
+            place,
+            f"kd: {settings['kd']} is for x86_64 guests, not {settings['arch']}",
+            remedy="use gdb: on, which every machine has",
+        )
+
+
 def _cell(candidate: _Candidate, settings: Mapping[str, Any], document: Document) -> Cell:
-    _refuse_impossible_icount(candidate, document)
+    _refuse_impossible_icount(candidate, settings, document)
+    _refuse_idle_debugger(candidate, settings, document)
     hal = HalSettings(**{key: value for key, value in settings.items() if key in _HAL_KEYS})
     plain = {key: value for key, value in settings.items() if key not in _HAL_KEYS and key != "guest"}
     guest = None if settings["guest"] == PROBE_ONLY else settings["guest"]

@@ -77,6 +77,14 @@ class Icount(StrEnum):
     EXACT = "exact"
 
 
+class Kd(StrEnum):
+    """A port for Windows' kernel debugger: `serial`, a third serial port; `net`, a network card on its own cable."""
+
+    NONE = "none"
+    SERIAL = "serial"
+    NET = "net"
+
+
 ICOUNT_SHIFT = 1
 """With `icount: exact` an instruction takes 2 to the power of this nanoseconds of the guest's time (QEMU's `shift`)."""
 
@@ -130,7 +138,8 @@ class HalSettings(Model):
 class Cell(Model):
     """One VM configuration. `guest` names a guest definition; None is a cell that only runs the PMU probe.
 
-    `suite` names the parts of the suite that run in it; `max_cpus` leaves room for CPUs that are added later.
+    `suite` names the parts of the suite that run in it; `max_cpus` leaves room for CPUs that are added later. `kd` is a
+    port for Windows' kernel debugger; `gdb` opens QEMU's stub for gdb on the host, of which the guest sees nothing.
     """
 
     id: str
@@ -146,6 +155,8 @@ class Cell(Model):
     icount: Icount = Icount.NONE
     suite: tuple[SuitePart, ...] = tuple(SuitePart)
     max_cpus: int | None = Field(default=None, ge=1, le=256)
+    kd: Kd = Kd.NONE
+    gdb: bool = False
     hal: HalSettings = HalSettings()
 
     @property

@@ -9,7 +9,18 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
-from harness.config.models import Accel, Arch, Expect, Generation, Icount, Model, Start, SuitePart, WithoutPmu
+from harness.config.models import (
+    Accel,
+    Arch,
+    Expect,
+    Generation,
+    Icount,
+    Kd,
+    Model,
+    Start,
+    SuitePart,
+    WithoutPmu,
+)
 from harness.config.requirements import CpuVendor
 
 ID_PATTERN = r"^[a-z0-9][a-z0-9+._-]{0,119}$"
@@ -118,6 +129,8 @@ class Settings(TypedDict, total=False):
     icount: Icount
     suite: Suite
     max_cpus: MaxCpus | None
+    kd: Annotated[Kd, Field(description="A port for Windows' kernel debugger (x86_64, with a guest).")]
+    gdb: Annotated[OnOff, Field(description="Open QEMU's stub for gdb, a socket in the VM's folder.")]
     generation: Generation
     without_pmu: WithoutPmu
     defect: str | None

@@ -39,6 +39,7 @@ PACKAGES = {
     "setpriv": "util-linux",
     "sfdisk": "fdisk",
     "sh": "dash",
+    "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "unshare": "util-linux",
     "x86_64-w64-mingw32-objcopy": "binutils-mingw-w64-x86-64",
@@ -47,7 +48,7 @@ PACKAGES = {
     "xz": "xz-utils",
 }
 # How a program is asked for its version, where that is not --version; None: it has no way to tell.
-VERSION_OPTIONS = {"mke2fs": "-V", "newuidmap": None, "sh": None, "ssh-keygen": None}
+VERSION_OPTIONS = {"mke2fs": "-V", "newuidmap": None, "sh": None, "ssh": "-V", "ssh-keygen": None}
 # Debian keeps these out of the PATH of ordinary users, yet they work for them.
 SYSTEM_FOLDERS = ("/usr/sbin", "/sbin")
 VERSION_WAIT_S = 10.0

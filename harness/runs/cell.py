@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
@@ -45,6 +45,7 @@ from harness.runs.record import (
 )
 from harness.runs.start import GuestStarter
 from harness.vm.hyperv import hyperv_flags
+from harness.vm.ports import Ports
 from harness.vm.vm import Vm
 
 EVIDENCE = "evidence"
@@ -74,6 +75,12 @@ class CellRun:
         self._triage: dict[str, str] = {}
         self._boot_error: HalpmcError | None = None
         self._clones: list[float] = []
+        #: Ports that the cell's VMs get for a person.
+        self.ports = Ports()
+        #: Hears of a guest that is about to end, with what keeps it: `pop_all` takes that over.
+        self.on_leave: Callable[[Guest, ExitStack], None] = lambda _guest, _resources: None
+        #: How it ended.
+        self.end: CellEndRecord | None = None
         write_config(folder, cell)
 
     @property
@@ -147,9 +154,12 @@ class CellRun:
                 self._note(error)
                 raise
             self._clones.append(time.monotonic() - started)
-            stack.callback(self._look_at, self._current)
-            self._look_at(guest)
-            yield guest
+            before, self._current = self._current, guest
+            try:
+                yield guest
+            finally:
+                self._current = before
+            self.on_leave(guest, stack)
 
     def _start(self, stack: ExitStack, starter: GuestStarter, folder: Path) -> Guest:
         """A guest that lasts as long as `stack`. A start that the host spoiled is tried once more, and recorded."""
@@ -159,12 +169,14 @@ class CellRun:
             self._note(error, retried=True)
         return stack.enter_context(starter.start(folder))
 
-    def _look_at(self, guest: Guest | None) -> None:
-        self._current = guest
+    @property
+    def standing(self) -> Guest | None:
+        """The guest that the running test has; None where there is none."""
+        return self._current or self._shared
 
     def examine(self, test: str, error: BaseException) -> None:
         """Collect evidence of the running guest when `error`, which ended a test, is a fault and no judgement."""
-        guest = self._current or self._shared
+        guest = self.standing
         if guest is None or self._starter is None or isinstance(error, ContractViolation):
             return
         if isinstance(error, HalpmcError):
@@ -201,7 +213,9 @@ class CellRun:
         if self._definition is None or self._choice is None:
             raise UsageError(f"cell {self.cell.id} has no guest, or its probe was not asked first")
         accel = self._choice.accel
-        starter = GuestStarter(self.cell, self._definition, accel=accel, cpu_string=self.cpu_string(accel))
+        starter = GuestStarter(
+            self.cell, self._definition, accel=accel, cpu_string=self.cpu_string(accel), ports=self.ports
+        )
         self._resources.callback(starter.release)
         starter.on_fault = lambda vm, error: self._examine(starter, vm, "start", error)
         starter.write_script(self.folder)
@@ -299,8 +313,8 @@ class CellRun:
         result: str,
         error: BaseException | None,
         duration_s: float,
-    ) -> None:
-        """Write one record for each clause of a test that pytest has just reported."""
+    ) -> Outcome:
+        """Write one record for each clause of a test that pytest has just reported. Returns its outcome."""
         outcome, reason = self._outcome(when, result, error)
         for name in clauses:
             self._outcomes.setdefault(name, []).append((outcome, reason))
@@ -317,6 +331,7 @@ class CellRun:
             )
         self._judgement = None
         self.observations.clear()
+        return outcome
 
     def _outcome(self, when: str, result: str, error: BaseException | None) -> tuple[Outcome, str]:
         """The outcome of a finished test and the reason in one line."""
@@ -343,8 +358,9 @@ class CellRun:
     def finish(self) -> None:
         """Stop the VM, and record the cell's verdict."""
         try:
-            with self._incident_on_error(), self._phase("shutdown"):
-                self._resources.close()
+            with self._incident_on_error(), self._phase("shutdown"), self._resources:
+                if self._shared is not None:
+                    self.on_leave(self._shared, self._resources)
         except HalpmcError:
             pass  # recorded, and the cell's end has to be recorded, too
         if self._clones:
@@ -363,16 +379,15 @@ class CellRun:
             cpus=self.facts.cpus if self.facts else None,
             counted=self.grant.view if self.grant else None,
         )
-        self._recorder.write(
-            CellEndRecord(
-                cell=self.cell.id,
-                verdict=verdict,
-                reason=reason,
-                realised=not missing and self._answer is not None,
-                not_realised=missing,
-                duration_s=round(time.monotonic() - self._started, 3),
-            )
+        self.end = CellEndRecord(
+            cell=self.cell.id,
+            verdict=verdict,
+            reason=reason,
+            realised=not missing and self._answer is not None,
+            not_realised=missing,
+            duration_s=round(time.monotonic() - self._started, 3),
         )
+        self._recorder.write(self.end)
 
 
 def file_name(test: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -238,6 +239,8 @@ class Recorder:
         self.folder = folder
         self.path = folder / FILE_NAME
         self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        #: Hears of each record that this recorder has written.
+        self.on_record: Callable[[Record], None] = lambda _: None
 
     def write(self, record: Record) -> None:
         """Append one line; when this returns it is in the file. Raises NoSpace when it cannot be written."""
@@ -253,6 +256,16 @@ class Recorder:
                 f"{self.path} took only {written} of the {len(line)} bytes of a record",
                 remedy="free some space, then run again",
             )
+        self.on_record(record)
+
+    def write_first(self, record: Record) -> None:
+        """Write a record unless there are records already: of several processes one does."""
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        try:
+            if os.fstat(self._fd).st_size == 0:
+                self.write(record)
+        finally:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close the file."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from harness.caching import cached, content_hash
-from harness.config.models import Accel, Cell, GuestDefinition, HalKind, Icount, Start
+from harness.config.models import Accel, Cell, GuestDefinition, HalKind, Icount, Kd, Start
 from harness.driver import deploy, protocol
 from harness.driver.build import DriverBuild
 from harness.driver.session import ClientSession
@@ -26,6 +26,7 @@ from harness.vm.hyperv import offered
 from harness.vm.machine import Machine, run_script
 from harness.vm.media import INBOX_BUS, CdRom
 from harness.vm.phases import Phases
+from harness.vm.ports import Ports
 from harness.vm.screens import ScreenRing
 from harness.vm.state import Mechanism, SavedState
 from harness.vm.template import Template, make_template, prune, template_digest
@@ -46,7 +47,8 @@ class GuestStarter:
 
     With `isolated` each guest is a pristine clone that costs a fraction of a second, so that a test can have one of its
     own. `how` says how guests start here: "clone", "cold", or one of them with the reason why it is not what was asked
-    for. `incidents` are the failures on the way that another try followed.
+    for. `incidents` are the failures on the way that another try followed. `ports` are for people, in guests alone and
+    not in the VM that a template is made from.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class GuestStarter:
         accel: Accel,
         cpu_string: str,
         media: Sequence[Path] = (),
+        ports: Ports | None = None,
     ) -> None:
         self.cell = cell
         self.definition = definition
@@ -66,6 +69,7 @@ class GuestStarter:
         #: Called with a VM that still stands and the error that ends it.
         self.on_fault: Callable[[Vm, HalpmcError], None] = lambda _vm, _error: None
         self.incidents: list[HalpmcError] = []
+        self.ports = (ports or Ports()).model_copy(update={"gdb": cell.gdb or bool(ports and ports.gdb)})
         self._template: Template | None = None
         self._machine = guest_machine(
             definition,
@@ -80,6 +84,7 @@ class GuestStarter:
             direct_boot=self.image.direct_boot,
             serial_log=Path("serial.log"),
             icount=cell.icount is Icount.EXACT,
+            kd=cell.kd,
             media=tuple(CdRom(path=path, bus=INBOX_BUS[definition.arch]) for path in media),
         )
 
@@ -255,8 +260,8 @@ class GuestStarter:
         """A VM of this cell that is not started yet: a clone where there is a template."""
         machine = self.machine(folder)
         if self._template is None:
-            return Vm(machine, folder)
-        return Vm(self._template.clone_of(machine), folder, saved=self._template.saved)
+            return Vm(machine, folder, ports=self.ports)
+        return Vm(self._template.clone_of(machine), folder, saved=self._template.saved, ports=self.ports)
 
     def connect(self, vm: Vm, folder: Path) -> SshTransport:
         """Log in to the guest; the VM is watched meanwhile."""
@@ -349,4 +354,10 @@ class GuestStarter:
             "driver_sha256": build.sys.sha256,
             "client_sha256": build.client.sha256,
             **({"hal_sha256": build.hal.sha256} if reference else {}),
+            **(
+                {"kd": f"a port for the kernel debugger: {self.cell.kd}"}
+                if self.cell.kd is not Kd.NONE
+                else {}
+            ),
+            **({"gdb": "the VM could be stopped by a debugger"} if self.cell.gdb else {}),
         }

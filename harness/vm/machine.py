@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
 
-from harness.config.models import ICOUNT_SHIFT, Accel, Arch, Model
+from harness.config.models import ICOUNT_SHIFT, Accel, Arch, Kd, Model
 from harness.errors import EXIT_USAGE
-from harness.vm import firmware, media
+from harness.vm import firmware, media, ports
 from harness.vm.firmware import Uefi
 from harness.vm.media import CdRom
 
@@ -61,7 +62,7 @@ class Machine(Model):
     the disk's writes go: away with the machine, or into its file of variables. `boot="medium-once"` boots the first of
     `media` when the machine starts, and the disk after every reset. A `tpm` starts empty. `reaches_out` gives the guest
     the host's network, which no guest of a test has. With `icount` time follows the instructions executed (TCG with one
-    CPU).
+    CPU). `kd` is a port for Windows' kernel debugger.
     """
 
     arch: Arch
@@ -94,6 +95,7 @@ class Machine(Model):
     boot: Literal["disk", "medium-once"] = "disk"
     tpm: bool = False
     vmgenid: bool = False
+    kd: Kd = Kd.NONE
 
     @field_validator("accel")
     @classmethod
@@ -121,7 +123,8 @@ class Control:
     writes; `variables` the same over what the firmware remembers. `serial_log` takes the place of the machine's own.
     `lane` is the inherited socket behind the machine's lane; without it nobody listens there. `tpm` is the one that
     leads to its TPM; without it QEMU connects to a socket in the folder tpm-by-hand. `console` is the inherited socket
-    at which QEMU waits for somebody who talks to the machine's console; without it QEMU makes one of its own.
+    at which QEMU waits for somebody who talks to the machine's console, `kd` the same for its kernel debugger; without
+    it QEMU makes one of its own.
     """
 
     arguments: tuple[str, ...]
@@ -132,6 +135,7 @@ class Control:
     variables: Path | None = None
     tpm: int | None = None
     console: int | None = None
+    kd: int | None = None
 
 
 def qmp_control(
@@ -142,15 +146,19 @@ def qmp_control(
     variables: Path | None = None,
     tpm: int | None = None,
     console: int | None = None,
+    kd: int | None = None,
+    more: Sequence[str] = (),
     incoming: bool = False,
 ) -> Control:
-    """Control by QMP over an inherited, connected socket. The CPUs wait for `cont`: no event is missed.
+    """Control by QMP over an inherited, connected socket, with `more` arguments. The CPUs wait for `cont`.
 
-    With `incoming` the machine has no state of its own and waits to be told where to load one from.
+    So no event is missed. With `incoming` the machine has no state of its own and waits to be told where to load one.
     """
     chardev = ("-chardev", f"socket,id=qmp,fd={fd}", "-mon", "chardev=qmp,mode=control")
-    arguments = ("-S", *chardev, *(("-incoming", "defer") if incoming else ()))
-    return Control(arguments, overlay=overlay, lane=lane, variables=variables, tpm=tpm, console=console)
+    arguments = ("-S", *chardev, *more, *(("-incoming", "defer") if incoming else ()))
+    return Control(
+        arguments, overlay=overlay, lane=lane, variables=variables, tpm=tpm, console=console, kd=kd
+    )
 
 
 def literal(text: str | Path) -> str:
@@ -180,6 +188,7 @@ def argv(machine: Machine, control: Control) -> list[str]:
         *_network(machine, control),
         *_serial(machine, control),
         *_lane(machine, control),
+        *ports.debugger(machine.kd, control.kd),
         *_tpm(machine, control),
         *(("-device", "vmgenid,guid=auto") if machine.vmgenid else ()),
         *("-device", "virtio-rng-pci"),

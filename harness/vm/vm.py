@@ -14,16 +14,17 @@ from typing import Any, TypeVar
 
 from harness.deadlines import Deadline, wait_for
 from harness.errors import DeadlineExceeded, HalpmcError, InfrastructureError, QemuError
-from harness.vm.console_port import ConsolePort
 from harness.vm.faults import fault, stopped
 from harness.vm.machine import Machine, argv, qmp_control
 from harness.vm.media import device_id
 from harness.vm.overlay import fd_path, nameless_copy, nameless_overlay
 from harness.vm.phases import OnPhase, Phases
+from harness.vm.ports import HELD, PortFolder, Ports
 from harness.vm.process import ChildProcess, tail
 from harness.vm.qmp import CLOSED, COMMAND_S, Qmp, QmpEvent
 from harness.vm.state import Mechanism, SavedState, load_snapshot, load_stream
 from harness.vm.tpm import Tpm
+from harness.vm.unix_port import UnixPort
 
 E = TypeVar("E", bound=HalpmcError)
 
@@ -42,7 +43,8 @@ class Vm:
 
     `folder` gets qemu.log and qmp-events.jsonl. The overlay with the guest's writes is a file without a name
     in `overlay_dir` (default: $TMPDIR, else /var/tmp). With `saved` the machine does not boot: it goes on from
-    that state (see harness.vm.template). Measures the phase "qemu": from the start of the process until the CPUs run.
+    that state (see harness.vm.template). `ports` are for people (see harness.vm.ports). Measures the phase
+    "qemu": from the start of the process until the CPUs run.
 
     Raises QemuError when QEMU refuses the machine, ToolMissing, DeadlineExceeded. QEMU ends with the harness
     even when that is killed. A signal that should end the harness in order must raise in the main thread
@@ -56,6 +58,7 @@ class Vm:
         *,
         overlay_dir: Path | None = None,
         saved: SavedState | None = None,
+        ports: Ports | None = None,
         on_phase: OnPhase | None = None,
     ) -> None:
         self.machine = machine
@@ -67,7 +70,8 @@ class Vm:
         self._lane: socket.socket | None = None
         self._tpm: Tpm | None = None
         #: Leads to the guest's first serial port where the machine has a console: `console.connect()`.
-        self.console = ConsolePort(folder)
+        self.console = UnixPort(folder)
+        self._ports = PortFolder(folder, ports or Ports(), machine.kd)
         self._process: ChildProcess | None = None
         self._qmp: Qmp | None = None
         self._ssh_port: int | None = None
@@ -114,6 +118,8 @@ class Vm:
                 fds.append(tpm := inherited.enter_context(self._tpm.start()).fileno())
             if self.machine.console and self.machine.serial_log is not None:
                 fds.append(console := inherited.enter_context(self.console.listen()).fileno())
+            opened = self._ports.listen(inherited)
+            fds += opened.fds + ([opened.kd] if opened.kd is not None else [])
             control = qmp_control(
                 fds[0],
                 fd_path(overlay) if overlay is not None else None,
@@ -121,6 +127,8 @@ class Vm:
                 variables=fd_path(variables) if variables is not None else None,
                 tpm=tpm,
                 console=console,
+                kd=opened.kd,
+                more=opened.arguments,
                 incoming=stream is not None,
             )
             self._process = ChildProcess(argv(self.machine, control), self.folder / "qemu.log", pass_fds=fds)
@@ -131,6 +139,7 @@ class Vm:
             if self._qmp.lost != CLOSED or not self._process.wait(QUIT_S):
                 raise
             raise self._died("QEMU refused the machine") from None
+        self._ports.started()
         self._take_up()
         if self.machine.boot == "medium-once":
             self._boot_the_disk_next()
@@ -193,7 +202,7 @@ class Vm:
             if self.overlay_fd is not None:
                 os.close(self.overlay_fd)
                 self.overlay_fd = None
-            for part in (self._qmp, self._lane, self.console, self._tpm):
+            for part in (self._qmp, self._lane, self.console, self._ports, self._tpm):
                 if part is not None:
                     part.close()
 
@@ -268,7 +277,7 @@ class Vm:
             self._tpm.check()
         if self._stopped:
             status = str(self.execute("query-status", timeout_s=COMMAND_S)["status"])
-            if status != "running":
+            if status != "running" and not (self._ports.debugged and status in HELD):
                 raise self._with_evidence(stopped(status))
 
     def execute(self, command: str, *, timeout_s: float = COMMAND_S, **arguments: Any) -> Any:

@@ -25,6 +25,7 @@ from harness.config.models import (
     Generation,
     HalSettings,
     Icount,
+    Kd,
     Start,
     SuitePart,
     WithoutPmu,
@@ -146,9 +147,46 @@ def test_counting_instructions_is_named_in_ids_and_needs_one_emulated_cpu(load: 
             "defaults: {icount: exact, smp: 1}\naxes:\n  accel: [kvm]\n",
             "m.yaml:5:11: icount: exact needs the emulator, not kvm",
         ),
+        (
+            "axes:\n  smp: [2]\noverride:\n  - {set: {icount: exact}}\n",
+            "m.yaml:4:9: icount: exact runs one CPU, not 2",
+        ),
     ],
 )
 def test_counting_instructions_on_an_impossible_machine(load: Any, body: str, complaint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(body)
+    assert complaint in str(caught.value), caught.value
+
+
+def test_debuggers_are_settings_of_cells_and_no_axes(load: Any) -> None:
+    matrix = load(
+        "axes: {pmu: [on, off]}\noverride:\n  - {when: {pmu: off}, set: {kd: serial, gdb: on}}\n"
+        "include:\n  - {id: net, kd: net}\n"
+    )
+    assert [(cell.id, cell.kd, cell.gdb) for cell in matrix.cells] == [
+        ("embedded-pmu_off", Kd.SERIAL, True),
+        ("embedded-pmu_on", Kd.NONE, False),
+        ("net", Kd.NET, False),
+    ]
+    with pytest.raises(ConfigError, match=r"m\.yaml:3:8: unknown key 'kd' in axes"):
+        load("axes: {kd: [serial]}\n")
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        (
+            "include:\n  - {guest: arm, kd: serial}\n",
+            "m.yaml:4:22: kd: serial is for x86_64 guests, not aarch64 — use gdb: on",
+        ),
+        ("include:\n  - {guest: none, kd: net}\n", "m.yaml:4:23: kd needs a guest, and this cell has"),
+        ("include:\n  - {guest: none, gdb: on}\n", "m.yaml:4:24: gdb needs a guest"),
+        ("defaults: {kd: com}\n", "m.yaml:3:16: defaults.kd must be 'none', 'serial' or 'net', not 'com'"),
+        ("defaults: {gdb: 1234}\n", "m.yaml:3:17: defaults.gdb must be on or off, not 1234"),
+    ],
+)
+def test_a_debugger_s_port_that_nobody_could_use(load: Any, body: str, complaint: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(body)
     assert complaint in str(caught.value), caught.value
@@ -236,7 +274,11 @@ def test_an_include_changes_the_defaults(load: Any) -> None:
 def test_keys_of_the_file_are_those_of_a_cell() -> None:
     keys = (set(Cell.model_fields) | set(HalSettings.model_fields)) - {"id", "hal"}
     assert set(Settings.__annotations__) == keys
-    assert set(Axes.__annotations__) == keys - {"suite"}  # what runs in a machine is no axis of it
+    assert set(Axes.__annotations__) == keys - {
+        "suite",
+        "kd",
+        "gdb",
+    }  # what is run in a machine or looks into it
     assert set(Include.__annotations__) - {"id", "tags", "requires"} <= keys
 
 

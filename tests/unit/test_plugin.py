@@ -13,6 +13,7 @@ import pytest
 from harness.config.load import load_matrix
 from harness.contract.clauses import suite_for
 from harness.paths import contract_suite, project_root
+from harness.plugin_options import OPTIONS
 
 ROOT = project_root()
 DEMO = ROOT / "ci" / "matrices" / "demo.yaml"
@@ -199,3 +200,71 @@ def test_a_setting_that_is_none_is_a_usage_error_before_anything_starts(option: 
     done = pytest_run(str(contract_suite()), f"--halpmc-matrix={DEMO}", option, "--collect-only", "-q")
     assert done.returncode == 4
     assert words in done.stderr
+
+
+def test_every_option_has_its_twins_and_its_line_in_the_documentation() -> None:
+    done = pytest_run("--help")
+    text = " ".join(done.stdout.split())
+    documented = (ROOT / "docs" / "pytest.md").read_text()
+    for name in OPTIONS:
+        assert f"--halpmc-{name.replace('_', '-')}" in text
+        assert f"[environment: HALPMC_{name.upper()}, ini: halpmc_{name}]" in text
+        assert f"`{name}`" in documented
+    assert set(re.findall(r"--(halpmc-[a-z-]+)", done.stdout)) == {
+        f"halpmc-{name.replace('_', '-')}" for name in OPTIONS
+    }
+
+
+def test_the_header_names_every_setting_that_somebody_made(tmp_path: Path) -> None:
+    """And the twins of options that may be repeated choose as the options do."""
+    done = pytest_run(
+        *(str(contract_suite()), "--collect-only", "-q", "-v", f"--halpmc-matrix={DEMO}"),
+        *("--halpmc-seed=7", "-o", "halpmc_clause=FREE-2, PROBE-1"),
+        environment={"HALPMC_CELL": "arm64-pmu_on-shared,arm64-pmu_on-exclusive"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("halpmc: ") and "seed" in line]
+    assert set(line.removeprefix("halpmc: ").split("), ")) == {
+        "cell=arm64-pmu_on-shared,arm64-pmu_on-exclusive (environment",
+        "clause=FREE-2, PROBE-1 (ini file",
+        "seed=7 (command line)",
+    }
+    names = {
+        line.strip().split("::")[-1].rstrip(">") for line in done.stdout.splitlines() if "<Function" in line
+    }
+    cells = {re.sub(r".*\[(.*)\]", r"\1", name) for name in names}
+    assert cells == {"arm64-pmu_on-shared", "arm64-pmu_on-exclusive"}
+    assert len(names) == 4
+
+
+def test_a_cell_of_a_led_run_takes_its_clauses_from_its_leader_alone(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(load_matrix(DEMO).cells[0].model_dump_json())
+    led = (str(contract_suite()), f"--halpmc-replay={tmp_path}", f"--halpmc-run-dir={tmp_path}")
+    done = pytest_run(*led, "--collect-only", "-q", environment={"HALPMC_CLAUSE": "NO-SUCH"})
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--halpmc-keep"], "keep: a VM waits for you at this terminal, and stdin is none"),
+        (["--halpmc-keep=always"], "keep: a VM waits for you"),
+        (["--halpmc-pause-on-failure"], "pause_on_failure: a VM waits for you"),
+        (["--halpmc-pause-on-failure", "-s"], "pause_on_failure: a VM waits for you"),
+        (["--halpmc-keep=failed", "-n", "2"], "keep: the workers of xdist have no terminal"),
+        (["--halpmc-keep=yes"], "keep is 'yes' — use one of never, failed, always, as in --halpmc-keep="),
+    ],
+)
+def test_a_vm_for_a_person_without_a_person_is_refused(options: list[str], words: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", str(contract_suite()), f"--halpmc-matrix={DEMO}", *options],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr

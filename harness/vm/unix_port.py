@@ -1,4 +1,4 @@
-"""The host's end of the guest's first serial port: a socket in the VM's folder that somebody may connect to."""
+"""A port of a VM for people and programs of the host: a socket in the VM's folder that somebody may connect to."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from pathlib import Path
 
 from harness.errors import QemuError
 
-NAME = "console.sock"
+#: The guest's first serial port.
+CONSOLE = "console.sock"
 
 
-class ConsolePort:
-    """A Unix socket at which QEMU waits. As long as nobody is connected, what the guest says goes into its log alone.
+class UnixPort:
+    """A Unix socket at which QEMU waits. Nothing is there before `listen`.
 
-    One at a time can be connected; QEMU queues the next. Only this user can connect. QEMU stalls the guest's port
-    rather than lose output to a connected reader that is slow. Nothing is there before `listen`.
+    One at a time can be connected; QEMU queues the next. Only this user can connect. Where a serial port of the guest
+    is behind it, QEMU stalls that rather than lose output to a connected reader that is slow.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / NAME
+    def __init__(self, folder: Path, name: str = CONSOLE) -> None:
+        self.path = folder / name
 
     def listen(self) -> socket.socket:
         """The listening socket, for QEMU to inherit."""
@@ -39,18 +40,23 @@ class ConsolePort:
 
     def connect(self) -> socket.socket:
         """A new connection, which the caller closes. Raises QemuError."""
-        connection = socket.socket(socket.AF_UNIX)
-        try:
-            with _short(self.path) as address:
-                connection.connect(address)
-        except OSError as error:
-            connection.close()
-            raise QemuError(f"no connection to {self.path}: {error.strerror}") from None
-        return connection
+        return connect(self.path)
 
     def close(self) -> None:
         """Remove the socket. Idempotent."""
         self.path.unlink(missing_ok=True)
+
+
+def connect(path: Path) -> socket.socket:
+    """A new connection to a socket, however long its path is; the caller closes it. Raises QemuError."""
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        with _short(path) as address:
+            connection.connect(address)
+    except OSError as error:
+        connection.close()
+        raise QemuError(f"no connection to {path}: {error.strerror}") from None
+    return connection
 
 
 @contextmanager

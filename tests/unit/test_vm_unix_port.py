@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from harness.errors import QemuError
-from harness.vm.console_port import ConsolePort
+from harness.vm.unix_port import UnixPort
 
 
 def test_in_a_deep_folder(tmp_path: Path) -> None:
     """A socket's path has at most 107 bytes, and folders are what they are."""
     folder = tmp_path / ("deep" * 30)
     folder.mkdir()
-    port = ConsolePort(folder)
+    port = UnixPort(folder)
     with port.listen() as listener, port.connect() as ours:
         theirs, _ = listener.accept()
         ours.sendall(b"hello")
@@ -28,11 +28,11 @@ def test_in_a_deep_folder(tmp_path: Path) -> None:
 
 
 def test_one_that_a_killed_harness_left(tmp_path: Path) -> None:
-    ConsolePort(tmp_path).listen().close()
-    with ConsolePort(tmp_path).listen():
-        ConsolePort(tmp_path).connect().close()
+    UnixPort(tmp_path).listen().close()
+    with UnixPort(tmp_path).listen():
+        UnixPort(tmp_path).connect().close()
 
 
 def test_nobody_waits(tmp_path: Path) -> None:
     with pytest.raises(QemuError, match=r"no connection to .*console\.sock: No such file"):
-        ConsolePort(tmp_path).connect()
+        UnixPort(tmp_path).connect()
