@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.config.load import load_guest
-from harness.config.models import Accel, Boot, Cell, Enlightenments
+from harness.config.models import Accel, Arch, Boot, Cell, Enlightenments
 from harness.contract.machine_seen import MachineSeen, unlike, untold, words
 from harness.contract.verdict import realisation
 from harness.driver import protocol
@@ -108,7 +108,7 @@ def probe(state: CounterState) -> ProbeAnswer:
     verdict = PmuVerdict.COUNTING if state is CounterState.COUNTING else PmuVerdict.DEAD
     counter = Counter(name="gp0", event="cycles", state=state, count=1, loop=1)
     return ProbeAnswer(
-        arch="x86_64",
+        arch=Arch.X86_64,
         accel=Accel.KVM,
         machine="q35",
         cpu="host,pmu=on",
@@ -159,7 +159,7 @@ ALL = hyperv(0xAFF, 0x508, 0xC2E, 0x1FFF)
 
 
 def test_the_flags_that_qemu_is_told_are_those_that_a_guest_sees() -> None:
-    assert seen_in(ALL) == {flag.partition("=")[0] for flag in BASIC}
+    assert seen_in(ALL) == frozenset(flag.partition("=")[0] for flag in BASIC)
     assert missed(Enlightenments.BASIC, seen_in(ALL) or frozenset()) == ""
     assert missed(Enlightenments.PASSTHROUGH, frozenset({"hv-time"})) == ""
     assert missed(Enlightenments.PASSTHROUGH, frozenset()) == "the guest is offered none"
