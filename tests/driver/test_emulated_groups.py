@@ -15,8 +15,9 @@ from harness.contract.outcomes import Outcome
 from harness.contract.processors import every_processor, whole_machine
 from harness.driver.build import DriverBuild
 from tests.driver.emulator.device import Driver, File
+from tests.driver.emulator.hal import INVALID_PARAMETER
 from tests.driver.emulator.wire import wire
-from tests.driver.test_emulated_requests import ANY, CODES, INVALID_PARAMETER, POISON, allocate, free, info
+from tests.driver.test_emulated_requests import ANY, CODES, POISON, allocate, free, info
 
 GROUP_CPUS = (2, 2, 1)
 
