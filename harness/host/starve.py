@@ -33,6 +33,11 @@ MOST = 64
 PARANOID = "kernel.perf_event_paranoid"
 
 
+def attributes(kind: int, event: int) -> bytes:
+    """What the kernel is told of an event: pinned, and counting from the start (struct perf_event_attr)."""
+    return ATTRIBUTES.pack(kind, ATTRIBUTES.size, event, 0, 0, 0, PINNED, 0, 0, 0)
+
+
 class Perf(Protocol):
     """The kernel's counters."""
 
@@ -58,10 +63,10 @@ class KernelPerf:
         """As in the protocol."""
         if self._number is None:
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-        attributes = ATTRIBUTES.pack(self._kind, ATTRIBUTES.size, event, 0, 0, 0, PINNED, 0, 0, 0)
+        given = attributes(self._kind, event)
         fd: int = self._libc.syscall(
             self._number,
-            ctypes.c_char_p(attributes),
+            ctypes.c_char_p(given),
             ctypes.c_int(-1),
             ctypes.c_int(cpu),
             ctypes.c_int(-1),

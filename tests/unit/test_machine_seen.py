@@ -71,6 +71,7 @@ def test_a_guest_that_has_all_of_it() -> None:
             "verifier=on was asked for, the guest does not have Driver Verifier for the test driver",
         ),
         ({"group_cpus": (4,)}, "group_size=2 was asked for, the guest's 4 CPUs are in groups of 4"),
+        ({"group_cpus": (3, 1)}, "group_size=2 was asked for, the guest's 4 CPUs are in groups of 3+1"),
         ({"group_cpus": (2, 1, 1)}, "group_size=2 was asked for, the guest's 4 CPUs are in groups of 2+1+1"),
     ],
 )

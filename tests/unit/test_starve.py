@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,21 @@ from harness.config.models import Accel, Cell
 from harness.deadlines import wait_for
 from harness.errors import DeadlineExceeded, InfrastructureError
 from harness.host.counter_use import counter_use
-from harness.host.starve import CYCLES, INSTRUCTIONS, KernelPerf, Starvation, against, online_cpus, starved
+from harness.host.starve import (
+    CLOSE_ON_EXEC,
+    CYCLES,
+    HARDWARE,
+    INSTRUCTIONS,
+    REFERENCE_CYCLES,
+    SYSCALLS,
+    KernelPerf,
+    Starvation,
+    against,
+    attributes,
+    online_cpus,
+    starved,
+)
+from harness.host.tools import require_tool
 from harness.runs import starving
 from harness.runs.starving import host_counters
 
@@ -110,6 +125,31 @@ def test_this_kernel_takes_our_request_as_it_is_meant() -> None:
         assert not os.get_inheritable(fd)
     finally:
         perf.close(fd)
+
+
+C_PROGRAM = """
+#include <linux/perf_event.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+int main(void)
+{
+	struct perf_event_attr attr = { .type = PERF_TYPE_HARDWARE, .size = PERF_ATTR_SIZE_VER0,
+					.config = PERF_COUNT_HW_REF_CPU_CYCLES, .pinned = 1 };
+
+	fwrite(&attr, 1, PERF_ATTR_SIZE_VER0, stdout);
+	fprintf(stderr, "%d %lu", SYS_perf_event_open, (unsigned long)PERF_FLAG_FD_CLOEXEC);
+	return 0;
+}
+"""
+
+
+def test_an_event_is_what_the_kernels_header_says(tmp_path: Path) -> None:
+    (tmp_path / "event.c").write_text(C_PROGRAM)
+    program = tmp_path / "event"
+    subprocess.run([require_tool("gcc"), "-o", program, tmp_path / "event.c"], check=True, timeout=60)
+    done = subprocess.run([program], capture_output=True, check=True, timeout=10)
+    assert done.stdout == attributes(HARDWARE, REFERENCE_CYCLES)
+    assert done.stderr.decode() == f"{SYSCALLS[platform.machine()]} {CLOSE_ON_EXEC}"
 
 
 def test_this_host_is_asked_for_real() -> None:
