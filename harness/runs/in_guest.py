@@ -64,7 +64,7 @@ def reboot(vm: Vm, folder: Path, command: str, connect: Connect) -> SshTransport
                 return True if sum(e.name == "RESET" for e in vm.qmp.events) > before else None
 
             wait_for("the guest's reboot", REBOOT_S, was_reset)
-            begun.close()
+            del begun  # its connection is as gone as the system that it led to
         return connect(vm, folder)
 
 

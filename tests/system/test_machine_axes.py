@@ -17,14 +17,18 @@ import pytest
 from harness.config.load import load_guest
 from harness.config.models import Accel, Boot, Cell, Enlightenments, GuestDefinition, Start
 from harness.contract.machine_seen import MachineSeen, unlike, untold
+from harness.contract.outcomes import Outcome
 from harness.host.tools import require_tool
 from harness.imaging.store import GuestImage, find_guest
+from harness.paths import project_root
+from harness.report.summary import summarize
 from harness.runs import start
 from harness.runs.cell import guest_cpu_string
 from harness.runs.guest import Guest
 from harness.runs.lifetime import Lifetime, NotHere
 from harness.runs.read_back import read_back
 from harness.runs.start import GuestStarter
+from harness.runs.suite import suite_command
 from harness.vm.machine import DirectBoot
 from harness.windows.system import System
 
@@ -106,3 +110,34 @@ def test_a_bios_without_a_tpm_says_so_also_after_a_reboot(tmp_path: Path) -> Non
         with Lifetime(starter, guest).rebooted() as again:
             assert not System(again.session).boot().same_as(before)
             assert asked(cell, again).firmware is Boot.BIOS
+
+
+CLAUSES = ("ALLOC-4", "SHARE-2", "SHARE-3", "SHARE-4")
+
+
+def test_a_cell_with_a_tpm_is_run_realised_and_says_so(tmp_path: Path) -> None:
+    """Also the clauses that name processors by group, in a guest that has one."""
+    matrix, runs = tmp_path / "m.yaml", tmp_path / "runs"
+    matrix.write_text(
+        "schema: 1\nname: axes\n"
+        "include: [{guest: embedded, accel: tcg, cpu: Nehalem, pmu: off, tpm: on, suite: [basic]}]\n"
+    )
+    done = subprocess.run(
+        suite_command(
+            f"--halpmc-matrix={matrix}",
+            f"--halpmc-runs-dir={runs}",
+            *(f"--halpmc-clause={clause}" for clause in CLAUSES),
+        ),
+        cwd=project_root(),
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    (folder,) = runs.glob("*/")
+    (cell,) = summarize(folder).cells
+    assert cell.realised, (cell.not_realised, cell.reason, done.stdout[-3000:])
+    assert set(cell.clauses.values()) <= {Outcome.PASS, Outcome.RECORDED}, cell.clause_reasons
+    assert cell.provenance["start"] == "clone"
+    assert cell.provenance["the guest says"].startswith("firmware bios, TPM on")
+    assert cell.provenance["the guest does not tell"] == "secure_boot"
