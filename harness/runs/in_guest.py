@@ -56,12 +56,13 @@ def reboot(vm: Vm, folder: Path, command: str, connect: Connect) -> SshTransport
     """Have a guest reboot by its own command, and log in again. Raises DeadlineExceeded when it does not reset."""
     with vm.expecting("RESET"):  # firmware may reset once more on the way
         with connect(vm, folder) as transport:
-            before = sum(event.name == "RESET" for event in vm.qmp.events)
+            before = vm.qmp.events
             begun = transport.open_session(command)  # kept open: closed, it would end the command
 
             def was_reset(_: Deadline) -> bool | None:
                 vm.check()
-                return True if sum(e.name == "RESET" for e in vm.qmp.events) > before else None
+                news = (event for event in vm.qmp.events if event not in before)
+                return True if any(event.name == "RESET" for event in news) else None
 
             wait_for("the guest's reboot", REBOOT_S, was_reset)
             del begun  # its connection is as gone as the system that it led to

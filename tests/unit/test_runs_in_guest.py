@@ -20,7 +20,6 @@ from harness.runs.in_guest import set_up
 from harness.runs.record import CellEndRecord, CellRecord, Recorder, read_records
 from tests.unit.test_machine_seen import QUERY, SERVER, Client, session
 
-RESET = SimpleNamespace(name="RESET")
 BUILT = BuiltFile(Path("pmcctl.exe"), "0")
 
 
@@ -29,7 +28,7 @@ class Machine:
 
     def __init__(self, client: Client, *, deaf: bool = False, fault: Exception | None = None) -> None:
         self.client, self.deaf, self.fault = client, deaf, fault
-        self.qmp = SimpleNamespace(events=[RESET])  # of an earlier life
+        self.qmp = SimpleNamespace(events=(SimpleNamespace(name="RESET", at=1),))  # of an earlier life
         self.said: list[str] = []
 
     @contextmanager
@@ -54,7 +53,7 @@ class Machine:
             self.client.answers = [b'{"hello":"pmcctl","protocol":1,"version":"1","arch":"x86_64","pid":1}']
             return self.client
         if not self.deaf:
-            self.qmp.events.append(RESET)
+            self.qmp.events += (SimpleNamespace(name="RESET", at=2),)
         return SimpleNamespace(close=lambda: None)
 
     def close(self) -> None:
