@@ -3,11 +3,25 @@
 #include "client.h"
 
 /* Classes of NtQuerySystemInformation (ntexapi.h of the phnt headers). */
+#define SYSTEM_BOOT_ENVIRONMENT 90u
 #define SYSTEM_CODE_INTEGRITY 103u
 #define SYSTEM_SECURE_BOOT 145u
 #define SYSTEM_ISOLATED_USER_MODE 165u
 
 typedef LONG WINAPI query_system(ULONG class, void *data, ULONG bytes, ULONG *returned);
+
+struct boot_environment {
+	GUID id;
+	ULONG firmware; /* FIRMWARE_TYPE: 0 unknown, 1 BIOS, 2 UEFI */
+	ULONG spare;
+	uint64_t flags;
+};
+
+/* tbs.h: TPM_DEVICE_INFO */
+struct tpm_device {
+	UINT32 layout, version; /* version 1 is TPM 1.2, 2 is TPM 2.0 */
+	UINT32 interface, revision;
+};
 
 struct code_integrity {
 	ULONG length, options;
@@ -35,6 +49,8 @@ struct licence {
 _Static_assert(sizeof(struct licence) == 40, "SL_LICENSING_STATUS");
 _Static_assert(sizeof(struct isolated_user_mode) == 16, "SYSTEM_ISOLATED_USER_MODE_INFORMATION");
 
+_Static_assert(sizeof(struct boot_environment) == 32, "SYSTEM_BOOT_ENVIRONMENT_INFORMATION");
+
 static const GUID windows_application = { 0x55c92734, 0xd682, 0x4d71, { 0x98, 0x3e, 0xd6, 0xec, 0x3f, 0x16, 0x05, 0x9f } };
 
 static void put_u32_or_null(struct json_writer *out, const char *name, bool known, uint32_t value)
@@ -50,8 +66,11 @@ static void put_security(struct json_writer *out, query_system *query)
 	struct code_integrity integrity = { .length = sizeof integrity };
 	struct secure_boot boot = { 0 };
 	struct isolated_user_mode isolated = { 0 };
-	bool known = query != NULL && query(SYSTEM_CODE_INTEGRITY, &integrity, sizeof integrity, NULL) == 0;
+	struct boot_environment environment = { 0 };
+	bool known = query != NULL && query(SYSTEM_BOOT_ENVIRONMENT, &environment, sizeof environment, NULL) == 0;
 
+	put_u32_or_null(out, "firmware", known, environment.firmware);
+	known = query != NULL && query(SYSTEM_CODE_INTEGRITY, &integrity, sizeof integrity, NULL) == 0;
 	put_u32_or_null(out, "code_integrity", known, integrity.options);
 	known = query != NULL && query(SYSTEM_SECURE_BOOT, &boot, sizeof boot, NULL) == 0;
 	put_u32_or_null(out, "secure_boot", known, boot.enabled);
@@ -105,6 +124,23 @@ static bool find_licence(struct licence *found)
 	return there;
 }
 
+/* The version of the TPM that Windows has found: 0 none, 1 for 1.2, 2 for 2.0. False where nobody knows. */
+static bool find_tpm(uint32_t *version)
+{
+	HMODULE library = LoadLibraryExW(L"tbs.dll", NULL, LOAD_LIBRARY_SEARCH_SYSTEM32);
+	UINT32(WINAPI * ask)(UINT32, void *) = NULL;
+	struct tpm_device device = { .layout = 1 };
+	UINT32 status;
+
+	if (library == NULL)
+		return false;
+	ask = (void *)GetProcAddress(library, "Tbsi_GetDeviceInfo");
+	status = ask != NULL ? ask(sizeof device, &device) : ERROR_PROC_NOT_FOUND;
+	FreeLibrary(library);
+	*version = status == 0 ? device.version : 0;
+	return status == 0 || status == (UINT32)TBS_E_TPM_NOT_FOUND;
+}
+
 void op_system_state(struct exchange *exchange)
 {
 	static wchar_t windows[PATH_ROOM];
@@ -116,6 +152,7 @@ void op_system_state(struct exchange *exchange)
 	bool wine = GetProcAddress(ntdll, "wine_get_version") != NULL;
 	bool known, administrator = false;
 	DWORD edition = 0;
+	uint32_t tpm = 0;
 	FILETIME now;
 
 	if (!GetSystemWindowsDirectoryW(windows, PATH_ROOM)) {
@@ -131,6 +168,8 @@ void op_system_state(struct exchange *exchange)
 	known = GetProductInfo(10, 0, 0, 0, &edition) != 0;
 	put_u32_or_null(out, "edition", known, edition);
 	put_security(out, (query_system *)(void *)GetProcAddress(ntdll, "NtQuerySystemInformation"));
+	known = !wine && find_tpm(&tpm);
+	put_u32_or_null(out, "tpm", known, tpm);
 	GetSystemTimeAsFileTime(&now);
 	json_put_hex(out, "time", (uint64_t)now.dwHighDateTime << 32 | now.dwLowDateTime);
 	json_put_hex(out, "disk_free", available.QuadPart);

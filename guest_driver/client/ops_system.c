@@ -12,16 +12,33 @@
 
 const char *const client_arch = ARCH;
 
+#if defined(__x86_64__)
+/* The highest leaf of the range that `leaf` is in; a processor without a hypervisor has none of a hypervisor's. */
+static uint32_t highest_leaf(uint32_t leaf)
+{
+	uint32_t eax, ebx, ecx, edx;
+
+	if ((leaf & 0xC0000000) != 0x40000000)
+		return __get_cpuid_max(leaf & 0x80000000, NULL);
+	__cpuid(1, eax, ebx, ecx, edx);
+	if ((ecx & (1u << 31)) == 0)
+		return 0;
+	__cpuid(0x40000000, eax, ebx, ecx, edx);
+	return eax < 0x40000000 ? 0x40000000 : eax; /* KVM's own answers 0 here, and means this leaf */
+}
+#endif
+
 static void put_cpuid(struct json_writer *out)
 {
 	json_open(out, "cpuid", '[');
 #if defined(__x86_64__)
-	static const uint32_t leaves[] = { 0, 1, 0xA, 0x23, 0x80000001, 0x80000022 };
+	/* 0x4000000x are the hypervisor's: what it is, and, where it speaks Hyper-V's interface, which parts of that. */
+	static const uint32_t leaves[] = { 0, 1, 0xA, 0x23, 0x40000000, 0x40000003, 0x40000004, 0x80000001, 0x80000022 };
 
 	for (size_t i = 0; i < sizeof leaves / sizeof *leaves; i++) {
 		uint32_t eax, ebx, ecx, edx;
 
-		if (__get_cpuid_max(leaves[i] & 0x80000000, NULL) < leaves[i])
+		if (highest_leaf(leaves[i]) < leaves[i])
 			continue;
 		__cpuid_count(leaves[i], 0, eax, ebx, ecx, edx);
 		json_open(out, NULL, '{');
@@ -34,6 +51,18 @@ static void put_cpuid(struct json_writer *out)
 		json_close(out, '}');
 	}
 #endif
+	json_close(out, ']');
+}
+
+/* The CPUs of each processor group. */
+static void put_groups(struct json_writer *out)
+{
+	WORD groups = GetActiveProcessorGroupCount();
+
+	json_put_u32(out, "groups", groups);
+	json_open(out, "group_cpus", '[');
+	for (WORD group = 0; group < groups; group++)
+		json_put_u32(out, NULL, GetActiveProcessorCount(group));
 	json_close(out, ']');
 }
 
@@ -59,7 +88,7 @@ void op_facts(struct exchange *exchange)
 	else
 		json_put_null(out, "wine");
 	json_put_u32(out, "cpus", GetActiveProcessorCount(ALL_PROCESSOR_GROUPS));
-	json_put_u32(out, "groups", GetActiveProcessorGroupCount());
+	put_groups(out);
 	json_put_hex(out, "boot_ms", GetTickCount64());
 	put_cpuid(out);
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, get_args
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -39,16 +39,18 @@ def _text(value: Any) -> str:
 
 def _names(model: type[BaseModel]) -> Iterator[tuple[str, Name]]:
     for name, field in model.model_fields.items():
-        union = field.annotation if isinstance(field.annotation, types.UnionType) else None
-        kinds = get_args(union) if union else (field.annotation,)
+        union = get_origin(field.annotation) in (types.UnionType, Union)
+        kinds = get_args(field.annotation) if union else (field.annotation,)
+        may_be_none = ("none",) if types.NoneType in kinds else ()
+        kinds = tuple(kind for kind in kinds if kind is not types.NoneType)
         if len(kinds) == 1 and isinstance(kinds[0], type) and issubclass(kinds[0], BaseModel):
             yield from _names(kinds[0])
         elif kinds == (bool,):
-            yield name, Name(choices=("on", "off"))
+            yield name, Name(choices=("on", "off", *may_be_none))
         elif len(kinds) == 1 and isinstance(kinds[0], type) and issubclass(kinds[0], StrEnum):
-            yield name, Name(choices=tuple(kinds[0]))
+            yield name, Name(choices=(*kinds[0], *may_be_none))
         else:
-            yield name, Name(numeric=int in kinds)
+            yield name, Name(numeric=int in kinds or get_origin(kinds[0]) is Literal)
 
 
 NAMES: Mapping[str, Name] = {**dict(_names(Cell)), "tag": Name()}

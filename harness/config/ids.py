@@ -9,10 +9,12 @@ from typing import Any
 
 from harness.config.schema import PROBE_ONLY
 
-_BARE = frozenset({"guest", "arch", "accel", "machine", "cpu", "start", "generation", "without_pmu"})
+_BARE = frozenset(
+    {"guest", "arch", "accel", "machine", "cpu", "start", "firmware", "generation", "without_pmu"}
+)
 """Settings whose value speaks for itself; the others are written with their name, as in smp_4."""
 
-_SHORT = {"memory_mib": "mem"}
+_SHORT = {"memory_mib": "mem", "enlightenments": "hv"}
 
 
 def word(key: str, value: Any) -> str:

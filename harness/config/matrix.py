@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from harness.config.defects import DEFECTS
 from harness.config.document import Document, Location
 from harness.config.ids import cell_id
+from harness.config.machine_axes import fill_in, forget, impossible
 from harness.config.models import Accel, Arch, Cell, Expect, GuestDefinition, HalSettings, Icount, Kd, Model
 from harness.config.requirements import Requirements
 from harness.config.schema import ID_PATTERN, PROBE_ONLY, KnownIssue, MatrixFile
@@ -143,6 +144,22 @@ class _Expansion:
             self.excluded_by[number] += 1
         return self.file.exclude[matching[0]].reason if matching else None
 
+    def impossible(
+        self, settings: Mapping[str, Any], candidate: _Candidate, *, written: bool = False
+    ) -> str | None:
+        """Why a combination cannot be, where an axis leads to it; None when it can.
+
+        ConfigError, at the setting, for one that no axis leads to, or that is `written` so.
+        """
+        probe_only = settings["guest"] == PROBE_ONLY
+        guest = None if probe_only else self._guest_of(settings["guest"], candidate.origin)
+        found = impossible(settings, guest)
+        if found is None:
+            return None
+        if not written and any(key in self.order for key in (found.key, *found.others)):
+            return found.reason
+        raise self.document.error(candidate.where.get(found.key, candidate.origin), found.reason)
+
     def refuse_idle_rules(self) -> None:
         """Raise ConfigError for an exclusion or an override that matched nothing."""
         remedy = "compare its values with the axes, or remove it"
@@ -187,6 +204,7 @@ def expand(file: MatrixFile, document: Document, guest_of: GuestOf) -> Matrix:
     for candidate in combinations:
         settings = expansion.settings_of(candidate)
         reason = _hidden(settings, candidate, document) or expansion.exclusion(settings)
+        reason = reason or expansion.impossible(settings, candidate)
         if reason is None:
             allowed[candidate.id] = candidate, settings
         else:
@@ -199,6 +217,7 @@ def expand(file: MatrixFile, document: Document, guest_of: GuestOf) -> Matrix:
         cells.append(_cell(candidate, settings, document))
         if hidden := _hidden(settings, candidate, document):
             raise document.error(candidate.origin, hidden)
+        expansion.impossible(settings, candidate, written=True)
     expansion.refuse_idle_rules()
     if not cells:
         raise document.error(
@@ -322,12 +341,14 @@ def _completed(candidate: _Candidate, *, document: Document, guest_of: GuestOf) 
         settings.setdefault("memory_mib", Cell.model_fields["memory_mib"].default)
         arch = settings.setdefault("arch", Arch.X86_64)
         settings.setdefault("machine", _PROBE_MACHINE[arch])
+        forget(settings, where)
         return settings
     guest = guest_of(settings["guest"], where.get("guest", candidate.origin))
     settings.setdefault("memory_mib", guest.usual_memory_mib)
     if settings.setdefault("arch", guest.arch) != guest.arch:
         raise document.error(where["arch"], f"guest {guest.name!r} is {guest.arch}, not {settings['arch']}")
     settings.setdefault("machine", guest.machine)
+    fill_in(settings, guest)
     return settings
 
 

@@ -112,6 +112,17 @@ class Firmware(StrEnum):
     SECURE_BOOT = "secure-boot"
 
 
+class Boot(StrEnum):
+    """Which kind of firmware a cell starts with; Secure Boot is a setting of its own."""
+
+    BIOS = "bios"
+    UEFI = "uefi"
+
+
+GroupSize = Literal[1, 2, 4, 8, 16, 32, 64]
+"""How many CPUs a processor group of Windows may hold (bcdedit's groupsize)."""
+
+
 class Enlightenments(StrEnum):
     """What of Hyper-V's interface the guest is offered (KVM on x86-64 alone can).
 
@@ -140,6 +151,9 @@ class Cell(Model):
 
     `suite` names the parts of the suite that run in it; `max_cpus` leaves room for CPUs that are added later. `kd` is a
     port for Windows' kernel debugger; `gdb` opens QEMU's stub for gdb on the host, of which the guest sees nothing.
+    `firmware`, `secure_boot`, `tpm` and `enlightenments` are the guest's own where they are None; a matrix fills the
+    first three in. `vbs` (with memory integrity), `verifier` and `group_size` are settings inside of Windows: None
+    leaves them as the image has them. With `starve_pmu` somebody else holds all counters of the host meanwhile.
     """
 
     id: str
@@ -157,6 +171,14 @@ class Cell(Model):
     max_cpus: int | None = Field(default=None, ge=1, le=256)
     kd: Kd = Kd.NONE
     gdb: bool = False
+    firmware: Boot | None = None
+    secure_boot: bool | None = None
+    tpm: bool | None = None
+    enlightenments: Enlightenments | None = None
+    vbs: bool | None = None
+    verifier: bool | None = None
+    group_size: GroupSize | None = None
+    starve_pmu: bool = False
     hal: HalSettings = HalSettings()
 
     @property
@@ -236,6 +258,8 @@ class GuestDefinition(Model):
     """A guest as data (images/guests/NAME.yaml): what it is, which devices it wants, how to get in.
 
     A guest whose clock cannot be set has, in a clone, the time of its saved state.
+    `also_boots` is other firmware that can start its image, such as any where QEMU loads the kernel itself.
+    `kernel_files` is where a guest below which Linux runs shows that kernel's /sys.
     `pmu_access` says how a driver reaches the PMU's registers when it is not by its own privilege.
     `disk_device` is `ahci`, `nvme`, or a device in QEMU's words. `group_size` is how many CPUs a processor group of
     Windows holds (bcdedit's groupsize); None leaves it to Windows. `vmgenid` tells a clone that it is one, so that its
@@ -254,13 +278,15 @@ class GuestDefinition(Model):
     net_device: str = "virtio-net-pci"
     devices: tuple[str, ...] = ()
     firmware: Firmware = Firmware.BIOS
+    also_boots: tuple[Boot, ...] = ()
     tpm: bool = False
     vmgenid: bool = False
     enlightenments: Enlightenments = Enlightenments.NONE
-    group_size: Literal[1, 2, 4, 8, 16, 32, 64] | None = None
+    group_size: GroupSize | None = None
     rtc: Literal["utc", "localtime"] = "utc"
     tcg_cpu_flags: tuple[str, ...] = ()
     pmu_access: str | None = None
+    kernel_files: str | None = None
     ssh: SshLane = SshLane()
     lane: SerialLane | None = None
     console: SerialConsole | None = None

@@ -12,8 +12,11 @@ from typing_extensions import TypedDict
 from harness.config.models import (
     Accel,
     Arch,
+    Boot,
+    Enlightenments,
     Expect,
     Generation,
+    GroupSize,
     Icount,
     Kd,
     Model,
@@ -98,6 +101,28 @@ Tag = Annotated[
 MaxCpus = Annotated[
     int, Field(ge=1, le=256, description="Room for so many CPUs, of which smp are there when it starts.")
 ]
+Firmware = Annotated[
+    Boot, Field(description="How the machine starts; the guest's own, unless it is written.")
+]
+SecureBoot = Annotated[OnOff, Field(description="UEFI with Microsoft's keys enrolled.")]
+Tpm = Annotated[OnOff, Field(description="A TPM 2.0 of the machine's own; needs swtpm.")]
+Hyperv = Annotated[
+    Enlightenments,
+    Field(description="What of Hyper-V's interface KVM offers; the guest's own, unless written."),
+]
+Vbs = Annotated[
+    OnOff | None,
+    Field(
+        description="Windows' virtualization-based security with memory integrity; null: as the image has it."
+    ),
+]
+Verifier = Annotated[
+    OnOff | None, Field(description="Driver Verifier for the test driver; null: as the image has it.")
+]
+Groups = Annotated[
+    GroupSize | None, Field(description="At most so many CPUs in a processor group of Windows.")
+]
+Starve = Annotated[OnOff, Field(description="Hold all counters of the host while the cell runs (KVM).")]
 Suite = Annotated[
     tuple[SuitePart, ...],
     Field(min_length=1, description="Parts of the suite that run in the cell; all, unless it is written."),
@@ -131,6 +156,14 @@ class Settings(TypedDict, total=False):
     max_cpus: MaxCpus | None
     kd: Annotated[Kd, Field(description="A port for Windows' kernel debugger (x86_64, with a guest).")]
     gdb: Annotated[OnOff, Field(description="Open QEMU's stub for gdb, a socket in the VM's folder.")]
+    firmware: Firmware
+    secure_boot: SecureBoot
+    tpm: Tpm
+    enlightenments: Hyperv
+    vbs: Vbs
+    verifier: Verifier
+    group_size: Groups
+    starve_pmu: Starve
     generation: Generation
     without_pmu: WithoutPmu
     defect: str | None
@@ -152,6 +185,14 @@ class Axes(TypedDict, total=False):
     start: Annotated[tuple[Start, ...], NonEmpty]
     icount: Annotated[tuple[Icount, ...], NonEmpty]
     max_cpus: Annotated[tuple[MaxCpus | None, ...], NonEmpty]
+    firmware: Annotated[tuple[Firmware, ...], NonEmpty]
+    secure_boot: Annotated[tuple[SecureBoot, ...], NonEmpty]
+    tpm: Annotated[tuple[Tpm, ...], NonEmpty]
+    enlightenments: Annotated[tuple[Hyperv, ...], NonEmpty]
+    vbs: Annotated[tuple[Vbs, ...], NonEmpty]
+    verifier: Annotated[tuple[Verifier, ...], NonEmpty]
+    group_size: Annotated[tuple[Groups, ...], NonEmpty]
+    starve_pmu: Annotated[tuple[Starve, ...], NonEmpty]
     generation: Annotated[tuple[Generation, ...], NonEmpty]
     without_pmu: Annotated[tuple[WithoutPmu, ...], NonEmpty]
     defect: Annotated[tuple[str | None, ...], NonEmpty] | EveryDefect

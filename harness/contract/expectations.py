@@ -9,6 +9,7 @@ from harness.contract.expected import Expectation, Expected
 from harness.contract.judgement import Judgement, combine, failed, passed, recorded, skipped
 from harness.contract.observations import Call, OverflowOwner
 from harness.contract.outcomes import Outcome
+from harness.contract.processors import check_places
 from harness.contract.status import (
     STATUS_INSUFFICIENT_RESOURCES,
     STATUS_INVALID_PARAMETER,
@@ -96,14 +97,12 @@ def judge_refused_while_held(call: Call, clause_id: str = "ALLOC-2", what: str =
     return _null_after_refusal(clause_id, call, what)
 
 
-def judge_pinned(calls: Mapping[int, Call]) -> Judgement:
-    """ALLOC-4: refused from every processor; `calls` are by the processor that was asked for.
+def judge_pinned(calls: Mapping[int, Call], group_cpus: Sequence[int] = ()) -> Judgement:
+    """ALLOC-4: refused from every processor; `calls` are by the index that was asked for, over all processor groups.
 
     Raises DriverError when the test driver did not call on that processor: then nothing was observed.
     """
-    for cpu, call in calls.items():
-        if call.cpu != cpu:
-            raise DriverError(f"the test driver was told to call on CPU {cpu} and called on CPU {call.cpu}")
+    check_places("call", calls, group_cpus)
     if not calls:
         raise DriverError("no call was pinned to any CPU")
     return combine(

@@ -15,7 +15,7 @@ from harness.probe.models import CounterChecks
 class Call:
     """One call of a routine. `handle` is the handle cell after an allocate, the handle given to a free.
 
-    `written` says whether the routine changed the handle cell from its poison; `cpu` is where the call ran.
+    `written` says whether the routine changed the handle cell from its poison; `cpu` of `group` is where the call ran.
     """
 
     status: int
@@ -24,6 +24,7 @@ class Call:
     irql_before: int = 0
     irql_after: int = 0
     cpu: int = 0
+    group: int = 0
 
     @property
     def succeeded(self) -> bool:
@@ -78,6 +79,8 @@ class Counted(Protocol):
 
     @property
     def cpu(self) -> int: ...
+    @property
+    def group(self) -> int: ...
     @property
     def interface(self) -> str: ...
     @property

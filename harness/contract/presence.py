@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from harness.config.models import Cell, Generation
 from harness.contract.expected import Expected, expect_counters
 from harness.contract.judgement import Judgement, failed, passed, skipped
 from harness.contract.observations import Call, Counted, CounterSeen, CpuidLeaf
+from harness.contract.processors import check_places
 from harness.contract.status import documented_allocate
 from harness.errors import DriverError
 from harness.probe.models import CounterState, PmuVerdict, ProbeAnswer
@@ -36,12 +37,17 @@ def is_counting(counted: Counted) -> bool:
 
 
 def judge_counting_everywhere(
-    probe: ProbeAnswer, first: Call, counted: Mapping[int, Counted], *, privileged: bool
+    probe: ProbeAnswer,
+    first: Call,
+    counted: Mapping[int, Counted],
+    *,
+    privileged: bool,
+    group_cpus: Sequence[int] = (),
 ) -> Judgement:
     """VIRT-1: counters that count for the PMU probe count in the guest, on every CPU, and are left as they were found.
 
-    `counted` is by the CPU that was asked for; `privileged` says whether the test driver may touch the PMU at all.
-    Raises DriverError when the test driver did not count on that CPU: then nothing was observed.
+    `counted` is by the CPU that was asked for, over all groups; `privileged` says whether the test driver may touch the
+    PMU at all. Raises DriverError when the test driver did not count on that CPU: then nothing was observed.
     """
     expectation = expect_counters(probe, privileged=privileged)
     if expectation.expected is not Expected.COUNTING:
@@ -50,11 +56,10 @@ def judge_counting_everywhere(
         return skipped(f"nothing was granted: the plain request gave {first.answer}")
     if not counted:
         raise DriverError("the counters were read on no CPU")
+    check_places("count", counted, group_cpus)
     alive = {_measured(counter) for counter in probe.counters if counter.state is CounterState.COUNTING}
     missing = []
     for cpu, seen in counted.items():
-        if seen.cpu != cpu:
-            raise DriverError(f"the test driver was told to count on CPU {cpu} and counted on CPU {seen.cpu}")
         dead = alive - {_measured(c) for c in seen.counters if c.state == CounterState.COUNTING}
         if dead:
             missing.append(f"on CPU {cpu} these do not count: {', '.join(sorted(dead))}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from harness.config.models import Accel, Arch, Cell, Generation, Icount
 from harness.contract.clauses import CLAUSES, PROBE_SUITE
+from harness.contract.machine_seen import MachineSeen, unlike
 from harness.contract.observations import Counted, Grant
 from harness.contract.outcomes import Outcome, Verdict
 from harness.contract.presence import is_counting, pmu_differences
@@ -99,11 +100,17 @@ def _ordered(outcomes: Outcomes) -> list[tuple[str, tuple[Outcome, str]]]:
 
 
 def realisation(
-    cell: Cell, probe: ProbeAnswer | None, *, cpus: int | None = None, counted: Counted | None = None
+    cell: Cell,
+    probe: ProbeAnswer | None,
+    *,
+    cpus: int | None = None,
+    counted: Counted | None = None,
+    machine: MachineSeen | None = None,
 ) -> tuple[str, ...]:
     """What the cell asked for and did not get, as far as probe and guest say.
 
-    The guest says its number of `cpus`, and what its driver `counted`: None where it has no view of the PMU.
+    The guest says its number of `cpus`, what its driver `counted` (None where it has no view of the PMU), and what
+    `machine` it sees.
     """
     missing = []
     if probe is not None:
@@ -111,7 +118,9 @@ def realisation(
             missing.append(f"accel={cell.accel} was asked for, {probe.accel} was used")
         if cell.pmu and probe.verdict is PmuVerdict.ABSENT:
             missing.append(f"pmu=on was asked for, the PMU probe found no PMU{_why_absent(probe)}")
-        if cell.pmu and probe.verdict is PmuVerdict.DEAD:
+        if cell.starve_pmu and probe.verdict is PmuVerdict.COUNTING:
+            missing.append("starve_pmu=on was asked for, counters count for the PMU probe all the same")
+        if cell.pmu and probe.verdict is PmuVerdict.DEAD and not cell.starve_pmu:
             missing.append(
                 f"pmu=on was asked for, the PMU is advertised ({probe.interface}), but no counter counts"
             )
@@ -127,7 +136,7 @@ def realisation(
             ]
     if cpus is not None and cpus != cell.smp:
         missing.append(f"smp={cell.smp} was asked for, the guest has {cpus} CPU{'' if cpus == 1 else 's'}")
-    return tuple(missing)
+    return (*missing, *(unlike(cell, machine) if machine else ()))
 
 
 def _instructions(probe: ProbeAnswer) -> bool:

@@ -192,4 +192,5 @@ def to_call(op: str, result: protocol.CallResult) -> Call:
         irql_before=result.irql_before,
         irql_after=result.irql_after,
         cpu=result.cpu,
+        group=result.group,
     )

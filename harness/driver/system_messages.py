@@ -19,7 +19,10 @@ class CpuidLeaf(Message):
 
 
 class Facts(Message):
-    """The guest's system. `wine` is Wine's version, None on Windows; `boot_ms` the time since boot in milliseconds."""
+    """The guest's system. `wine` is Wine's version, None on Windows; `boot_ms` the time since boot in milliseconds.
+
+    `group_cpus` has the number of CPUs of each processor group.
+    """
 
     arch: str
     os_major: UInt32
@@ -28,6 +31,7 @@ class Facts(Message):
     wine: str | None
     cpus: UInt32
     groups: UInt32
+    group_cpus: tuple[UInt32, ...]
     boot_ms: HexInt
     cpuid: tuple[CpuidLeaf, ...]
 
@@ -36,11 +40,15 @@ class SystemState(Message):
     """What decides whether a test driver can load; None where the system does not tell.
 
     `code_integrity` and `isolated_user_mode` are the flags of NtQuerySystemInformation's classes 103 and 165,
-    `edition` GetProductInfo's number, `time` a FILETIME. `licence_minutes` is what is left of a licence; 0: no end.
+    `firmware` is what started it (FIRMWARE_TYPE: 1 a BIOS, 2 UEFI, 0 unknown), `tpm` the TPM's version (0: there is
+    none, 1: 1.2, 2: 2.0), `edition` GetProductInfo's number, `time` a FILETIME. `licence_minutes` is what is left of a
+    licence; 0: no end.
     """
 
     administrator: UInt32 | None
     edition: UInt32 | None
+    firmware: UInt32 | None
+    tpm: UInt32 | None
     code_integrity: UInt32 | None
     secure_boot: UInt32 | None
     isolated_user_mode: UInt32 | None

@@ -5,9 +5,35 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.config.models import Accel, GuestDefinition
+from harness.config.machine_axes import boot_of, equipped
+from harness.config.models import Accel, Cell, GuestDefinition
+from harness.errors import UsageError
+from harness.imaging.store import GuestImage
 from harness.vm.firmware import find_uefi
 from harness.vm.machine import Machine
+
+
+def installed(definition: GuestDefinition, image: GuestImage, cell: Cell) -> GuestDefinition:
+    """A guest as a cell wants it, with the devices that its image has drivers for, whatever its definition says by now.
+
+    Raises UsageError when the cell's firmware cannot start what was installed.
+    """
+    wanted, windows = equipped(definition, cell), image.manifest.windows
+    if windows is None:
+        return wanted
+    started_by = windows.firmware and boot_of(windows.firmware)
+    if started_by and boot_of(wanted.firmware) is not started_by:
+        raise UsageError(
+            f"the image of guest {definition.name!r} was installed for {started_by}: "
+            f"{boot_of(wanted.firmware)} cannot start it",
+            remedy=f"write firmware: {started_by}, or install it again",
+        )
+    return wanted.model_copy(update={"disk_device": windows.disk_device, "net_device": windows.net_device})
+
+
+def remembered(image: GuestImage, definition: GuestDefinition) -> Path | None:
+    """What the firmware remembers of the image's installation; None where this is other firmware, with other keys."""
+    return image.variables if definition.firmware is image.definition.firmware else None
 
 
 def guest_machine(

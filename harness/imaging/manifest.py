@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from harness.config.models import Arch, GuestKind, Model
+from harness.config.models import Arch, Firmware, GuestKind, Model
 from harness.errors import InfrastructureError
 
 FILE_NAME = "manifest.json"
@@ -18,8 +18,8 @@ class InstalledWindows(Model):
     """What a Windows image was installed from, and how that went.
 
     `answer_sha256` is over the files of the answer medium, with the image's own password and key in them. The devices
-    are those that its drivers were installed for. `evaluation_ends` is when an evaluation stops to work at the
-    earliest, counted from the installation.
+    are those that its drivers were installed for, the firmware the one that started it. `evaluation_ends` is when an
+    evaluation stops to work at the earliest, counted from the installation.
     """
 
     medium: str
@@ -28,6 +28,7 @@ class InstalledWindows(Model):
     build: int
     disk_device: str
     net_device: str
+    firmware: Firmware | None = None
     virtio_sha256: str | None = None
     openssh_sha256: str | None = None
     answer_sha256: str

@@ -103,6 +103,7 @@ def write_manifest(
             build=windows.build,
             disk_device=definition.disk_device,
             net_device=definition.net_device,
+            firmware=definition.firmware,
             virtio_sha256=sha256_of(virtio) if virtio else None,
             openssh_sha256=sha256_of(openssh) if openssh else None,
             answer_sha256=answer_sha256,

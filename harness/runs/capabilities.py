@@ -12,10 +12,12 @@ from harness.config.requirements import CpuVendor, Requirements
 from harness.errors import HalpmcError, ToolMissing
 from harness.host.kernel import KernelFacts, read_kernel
 from harness.host.resources import read_resources
+from harness.host.starve import KernelPerf
 from harness.host.tools import cpu_model, host_arch, qemu_version
 from harness.imaging.store import find_guest
 from harness.probe.accelerator import kvm_missing
 from harness.probe.run import DEFAULT_MACHINES
+from harness.runs.needs import lacking, unmet_need
 
 _VENDORS = {"GenuineIntel": CpuVendor.INTEL, "AuthenticAMD": CpuVendor.AMD}
 
@@ -24,7 +26,8 @@ class Capabilities(BaseModel):
     """A host as cells see it. `kvm_missing` and `vpmu_missing` say what there is against them; empty: nothing known.
 
     `qemu` has the version for each architecture whose emulator is installed; `guests` maps the guests that were
-    looked for and are not there to the reason.
+    looked for and are not there to the reason; `lacks` maps needs of cells' settings that are not met (see needs_of) to
+    the condition that fails.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,16 +40,21 @@ class Capabilities(BaseModel):
     vpmu_missing: str
     qemu: Mapping[Arch, str]
     guests_missing: Mapping[str, str]
+    lacks: Mapping[str, str] = {}
 
 
-def read_capabilities(guests: Iterable[str] = ()) -> Capabilities:
-    """This host, and whether these guests are there. No VM is started: KVM counts until a proof of it has failed."""
+def read_capabilities(guests: Iterable[str] = (), needs: Iterable[str] = ()) -> Capabilities:
+    """This host, whether these guests are there, and which needs of cells' settings it does not meet.
+
+    No VM is started: KVM counts until a proof of it has failed.
+    """
     arch, kernel, resources = host_arch(), read_kernel(), read_resources()
     vendor = CpuVendor.ARM if arch is Arch.AARCH64 else _VENDORS.get(kernel.vendor)
     try:
         no_kvm = kvm_missing(arch, DEFAULT_MACHINES[arch]) if arch else "the host's CPU is of an unknown kind"
     except ToolMissing as error:
         no_kvm = error.message
+    no_vpmu = no_kvm or _vpmu_missing(kernel)
     qemu = {}
     for emulated in Arch:
         with suppress(HalpmcError):
@@ -58,9 +66,10 @@ def read_capabilities(guests: Iterable[str] = ()) -> Capabilities:
         cpus=int(resources.cpus),
         memory_mib=resources.memory_mib,
         kvm_missing=no_kvm,
-        vpmu_missing=no_kvm or _vpmu_missing(kernel),
+        vpmu_missing=no_vpmu,
         qemu=qemu,
         guests_missing={name: reason for name in sorted(set(guests)) if (reason := _guest_missing(name))},
+        lacks=lacking(needs, kernel, no_kvm, no_vpmu, KernelPerf()),
     )
 
 
@@ -98,6 +107,8 @@ def _unmet(requires: Requirements, cell: Cell, host: Capabilities) -> Iterator[s
             yield f"requires qemu {requires.qemu}: QEMU for {cell.arch} is not installed"
         elif _numbers(version) < _numbers(requires.qemu):
             yield f"requires qemu {requires.qemu}: the host has {version}"
+    if reason := unmet_need(cell, host.lacks):
+        yield reason
 
 
 def _vpmu_missing(kernel: KernelFacts) -> str:

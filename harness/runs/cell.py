@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from harness.config.load import load_guest
+from harness.config.machine_axes import equipped
 from harness.config.models import Accel, Cell, Generation, GuestDefinition, HalKind, Icount
 from harness.contract.cell_class import cell_class
 from harness.contract.judgement import Judgement
+from harness.contract.machine_seen import MachineSeen, untold, words
 from harness.contract.outcomes import Outcome, Verdict
 from harness.contract.verdict import cell_verdict, realisation
 from harness.driver.protocol import Facts
@@ -33,6 +35,7 @@ from harness.probe.models import ProbeAnswer
 from harness.probe.run import run_probe
 from harness.runs.folder import write_config
 from harness.runs.guest import Grant, Guest
+from harness.runs.read_back import read_back
 from harness.runs.record import (
     CellEndRecord,
     CellRecord,
@@ -44,6 +47,7 @@ from harness.runs.record import (
     worst_outcome,
 )
 from harness.runs.start import GuestStarter
+from harness.runs.starving import host_counters
 from harness.vm.hyperv import hyperv_flags
 from harness.vm.ports import Ports
 from harness.vm.vm import Vm
@@ -64,6 +68,7 @@ class CellRun:
         self._judgement: Judgement | None = None
         self._outcomes: dict[str, list[tuple[Outcome, str]]] = {}
         self._incidents: list[str] = []
+        self._seen: MachineSeen | None = None
         self._definition: GuestDefinition | None = load_guest(cell.guest) if cell.guest else None
         self._choice: AcceleratorChoice | None = None
         self._answer: ProbeAnswer | None = None
@@ -93,8 +98,12 @@ class CellRun:
 
     def probe(self) -> ProbeAnswer:
         """Decide the accelerator, and ask the PMU probe what this machine really has."""
-        with self._incident_on_error(), self._phase("probe"):
+        with self._incident_on_error():
             self._choice = accelerator_for(self.cell)
+            counters = self._resources.enter_context(host_counters(self.cell, self._choice.accel))
+        if counters:
+            self._record_provenance({"host counters": counters})
+        with self._incident_on_error(), self._phase("probe"):
             self._answer = run_probe(
                 self.cell.arch,
                 self._choice.accel,
@@ -233,6 +242,7 @@ class CellRun:
             with self._phase("facts"):
                 self.facts = guest.facts
                 self._record_provenance({"guest_build": str(self.facts.os_build)})
+                self._read_back(guest, starter.definition)
                 self.grant = guest.first_grant()
             self._record_class(guest, self._definition)
             if not starter.isolated:
@@ -256,6 +266,17 @@ class CellRun:
         kind = cell_class(self.cell, definition.hal, guest.generation, self._answer, guest.facts.cpus)
         self._recorder.write(
             CellRecord(cell=self.cell.id, provenance={"generation": str(guest.generation), "class": kind})
+        )
+
+    def _read_back(self, guest: Guest, definition: GuestDefinition) -> None:
+        """Ask the guest what machine it is in, and record what it tells, and what was asked for and is not told."""
+        self._seen = read_back(guest.session, self.cell, definition)
+        not_told = ", ".join(untold(self.cell, self._seen))
+        self._record_provenance(
+            {
+                "the guest says": words(self._seen),
+                **({"the guest does not tell": not_told} if not_told else {}),
+            }
         )
 
     @contextmanager
@@ -378,6 +399,7 @@ class CellRun:
             self._answer,
             cpus=self.facts.cpus if self.facts else None,
             counted=self.grant.view if self.grant else None,
+            machine=self._seen,
         )
         self.end = CellEndRecord(
             cell=self.cell.id,
@@ -398,7 +420,8 @@ def file_name(test: str) -> str:
 def guest_cpu_string(cell: Cell, definition: GuestDefinition | None, accel: Accel) -> str:
     """A cell's -cpu string with the flags that its guest needs under TCG, or its enlightenments: KVM alone has them."""
     flags = definition.tcg_cpu_flags if definition and accel is Accel.TCG else ()
-    hyperv = hyperv_flags(definition.enlightenments) if definition and accel is Accel.KVM else ()
+    kvm = definition if accel is Accel.KVM else None
+    hyperv = hyperv_flags(equipped(kvm, cell).enlightenments) if kvm else ()
     model, *rest = cell.cpu_string.split(",")
     return ",".join([model, *flags, *rest, *hyperv])
 

@@ -22,7 +22,7 @@ from harness.guest.requirements import CrashControl, GuestState, Requirement, St
 from harness.guest.ssh import SshTransport
 from harness.guest.transport import Transport
 from harness.imaging.check import FILE_NAME, CheckReport
-from harness.imaging.machine import guest_machine
+from harness.imaging.machine import guest_machine, installed
 from harness.imaging.store import HOST_KEY, GuestImage, find_image, verify
 from harness.probe.accelerator import choose_accelerator
 from harness.runs.cell import guest_cpu_string
@@ -60,13 +60,14 @@ def check_guest(
     UsageError, and whatever keeps the guest from being reached, with evidence in `folder`.
     """
     image = find_image(name)
-    definition = image.definition
+    arch, machine_type = image.definition.arch, image.definition.machine
+    cell = Cell(id="check", guest=name, arch=arch, machine=machine_type, smp=cpus)
+    definition = installed(image.definition, image, cell)
     memory = memory_mib or definition.usual_memory_mib
     say(f"reading {image.disk}")
     verify(image)
     client = build_driver(definition.arch, say=say).client
     choice = choose_accelerator(accel, definition.arch, definition.machine, say=say)
-    cell = Cell(id="check", guest=name, arch=definition.arch, machine=definition.machine, smp=cpus)
     machine = guest_machine(
         definition,
         accel=choice.accel,

@@ -15,11 +15,11 @@ from harness.errors import DeadlineExceeded, GuestError, ProtocolError, QemuErro
 from harness.guest.ssh import SshTransport
 from harness.guest.transport import ExecResult, LineChannel
 from harness.runs.guest import Guest
+from harness.runs.in_guest import reboot
 from harness.runs.start import GuestStarter
 from harness.vm.template import save_running
 
 COMMAND_S = 60.0
-REBOOT_S = 120.0
 SLEEP_S = 60.0
 HELLO_S = 10.0
 SAVED = "held.qcow2"
@@ -50,11 +50,7 @@ class Lifetime:
         """
         vm, folder = self.guest.vm, self.guest.vm.folder / "rebooted"
         folder.mkdir()
-        with vm.expecting("RESET"):  # firmware may reset once more on the way
-            with self.starter.connect(vm, vm.folder) as transport:
-                self._begin(transport, self.power.reboot)
-                vm.qmp.wait_event("RESET", timeout_s=REBOOT_S)
-            transport = self.starter.connect(vm, folder)
+        transport = reboot(vm, folder, self.power.reboot, self.starter.connect)
         with transport, self.starter.deployed(transport, folder, again=True) as session:
             yield self.starter.configured(vm, session)
 

@@ -9,6 +9,7 @@ from harness.config.load import load_guest
 from harness.config.models import Cell
 from harness.driver.deploy import build_for
 from harness.host.tools import qemu_binary
+from harness.imaging.machine import installed
 from harness.imaging.store import find_guest
 from harness.probe.accelerator import choose_accelerator
 from harness.probe.build import build_probe
@@ -18,8 +19,11 @@ def prepare(cells: Sequence[Cell], *, say: Say) -> None:
     """Tools, guests (they must have been built), drivers, probes, the accelerators' proof. Raises what is missing."""
     for arch in sorted({cell.arch for cell in cells}):
         qemu_binary(arch)
-    for name in sorted({cell.guest for cell in cells if cell.guest}):
-        find_guest(name)
+    images = {name: find_guest(name) for name in sorted({cell.guest for cell in cells if cell.guest})}
+    for cell in cells:
+        if cell.guest:
+            installed(load_guest(cell.guest), images[cell.guest], cell)
+    for name in images:
         build_for(load_guest(name), say=say)
     for arch in sorted({cell.arch for cell in cells}):
         build_probe(arch, say=say)

@@ -22,6 +22,7 @@ from harness.probe.accelerator import choose_accelerator
 from harness.runs.capabilities import read_capabilities, unmet
 from harness.runs.changes import changes_since
 from harness.runs.costs import Costs, fingerprint, partition
+from harness.runs.needs import needs_of
 from harness.runs.record import SkippedCell
 
 
@@ -129,11 +130,17 @@ def on_this_host(
     nothing speaks against it.
     """
     asked = {cell.id: matrix.traits_of(cell).requires for cell in selection.cells}
-    if all(requires == ANY_HOST for requires in asked.values()):
+    needs = {need for cell in selection.cells for need in needs_of(cell)}
+    if all(requires == ANY_HOST for requires in asked.values()) and not needs:
         return selection
     if prove:
-        _prove([cell for cell in selection.cells if asked[cell.id].kvm or asked[cell.id].vpmu], say)
-    host = read_capabilities(cell.guest for cell in selection.cells if cell.guest and asked[cell.id].guest)
+        of_kvm = (
+            cell for cell in selection.cells if cell.starve_pmu or asked[cell.id].kvm or asked[cell.id].vpmu
+        )
+        _prove(of_kvm, say)
+    host = read_capabilities(
+        (cell.guest for cell in selection.cells if cell.guest and asked[cell.id].guest), needs
+    )
     reasons = {cell.id: unmet(asked[cell.id], cell, host) for cell in selection.cells}
     return replace(
         selection,

@@ -82,7 +82,7 @@ class SequenceRunner:
     @property
     def cpus(self) -> int:
         """CPUs of group 0."""
-        return min(self.guest.facts.cpus, 64)
+        return self.guest.facts.group_cpus[0]
 
     @property
     def groups(self) -> int:

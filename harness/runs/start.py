@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -10,19 +11,19 @@ from pathlib import Path
 from types import MappingProxyType
 
 from harness.caching import cached, content_hash
-from harness.config.models import Accel, Cell, GuestDefinition, HalKind, Icount, Kd, Start
+from harness.config.models import Accel, Cell, GuestDefinition, HalKind, Icount, Start
 from harness.driver import deploy, protocol
-from harness.driver.build import DriverBuild
 from harness.driver.session import ClientSession
 from harness.errors import GuestError, HalpmcError, InfrastructureError, QemuError
 from harness.guest.lane import LaneChannel
 from harness.guest.ssh import SshTransport
-from harness.imaging.machine import guest_machine
-from harness.imaging.store import GuestImage, find_guest, verify
+from harness.imaging.machine import guest_machine, installed, remembered
+from harness.imaging.store import find_guest, verify
 from harness.runs.aftermath import crashed, next_boot
 from harness.runs.guest import Guest
+from harness.runs.in_guest import set_up, settings_of
+from harness.runs.provenance import provenance
 from harness.vm.evidence import Evidence, collect
-from harness.vm.hyperv import offered
 from harness.vm.machine import Machine, run_script
 from harness.vm.media import INBOX_BUS, CdRom
 from harness.vm.phases import Phases
@@ -62,8 +63,8 @@ class GuestStarter:
         ports: Ports | None = None,
     ) -> None:
         self.cell = cell
-        self.definition = definition
         self.image = find_guest(definition.name)
+        self.definition = definition = installed(definition, self.image, cell)
         self.build = deploy.build_for(definition)
         self.how = "cold"
         #: Called with a VM that still stands and the error that ends it.
@@ -80,7 +81,7 @@ class GuestStarter:
             max_cpus=cell.max_cpus,
             memory_mib=cell.memory_mib,
             disk=self.image.disk,
-            variables=self.image.variables,
+            variables=remembered(self.image, definition),
             direct_boot=self.image.direct_boot,
             serial_log=Path("serial.log"),
             icount=cell.icount is Icount.EXACT,
@@ -167,6 +168,7 @@ class GuestStarter:
             "image": self.image.manifest.disk_sha256,
             "mechanism": mechanism,
             "definition": self.definition.model_dump_json(),
+            "settings": json.dumps([settings_of(self.cell, self.definition), self.cell.starve_pmu]),
             "made by": content_hash([Path(deploy.__file__), Path(__file__)]),
         }
         if self.definition.lane is not None:
@@ -208,6 +210,7 @@ class GuestStarter:
 
     def _ready(self, vm: Vm, folder: Path) -> None:
         """What a template holds: SSH answers and a command has run; with a lane, drivers and a waiting client, too."""
+        self._set_up(vm, folder)
         with self.connect(vm, folder) as transport:
             done = transport.exec("cmd /c ver", timeout_s=READY_S)
             if done.exit_code != 0:
@@ -220,6 +223,9 @@ class GuestStarter:
                 deploy.start_lane(session, self.definition, self.definition.lane.port)
         with self.join(vm, folder) as session:
             session.call("facts", protocol.Facts)
+
+    def _set_up(self, vm: Vm, folder: Path) -> None:
+        set_up(vm, folder, self.cell, self.definition, self.build.client, self.connect)
 
     # -- guests -------------------------------------------------------------------------------------------------
 
@@ -236,6 +242,9 @@ class GuestStarter:
             with phases("vm"):
                 vm = stack.enter_context(self.vm(folder))
             stack.enter_context(self._watched(vm, folder))
+            if self._template is None:
+                with phases("settings"):
+                    self._set_up(vm, folder)
             if self.isolated:
                 with phases("client"):
                     session = stack.enter_context(self.join(vm, folder))
@@ -335,29 +344,13 @@ class GuestStarter:
 
     def provenance(self) -> dict[str, str]:
         """What a reader must know to believe a result: what the guest really is, and the hashes of all parts."""
-        reference = self.definition.hal is HalKind.REFERENCE
-        build: DriverBuild = self.build
-        image: GuestImage = self.image
-        return {
-            "guest": self.definition.name,
-            "guest_kind": str(self.definition.kind),
-            "guest_title": self.definition.title,
-            "hal": "reference HAL (our model of the documentation)" if reference else "system",
-            **({"pmu access": self.definition.pmu_access} if self.definition.pmu_access else {}),
-            "enlightenments": offered(self.definition.enlightenments, self._machine.accel),
-            "start": self.how,
-            "clock": "of the saved state"
-            if self._template and not self.definition.clock_can_be_set
-            else "true",
-            "isolation": "a pristine clone per test" if self.isolated else "one VM for all tests",
-            "image_sha256": image.manifest.disk_sha256,
-            "driver_sha256": build.sys.sha256,
-            "client_sha256": build.client.sha256,
-            **({"hal_sha256": build.hal.sha256} if reference else {}),
-            **(
-                {"kd": f"a port for the kernel debugger: {self.cell.kd}"}
-                if self.cell.kd is not Kd.NONE
-                else {}
-            ),
-            **({"gdb": "the VM could be stopped by a debugger"} if self.cell.gdb else {}),
-        }
+        return provenance(
+            self.cell,
+            self.definition,
+            self.image,
+            self.build,
+            accel=self._machine.accel,
+            how=self.how,
+            cloned=self._template is not None,
+            isolated=self.isolated,
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ MEMORY_MANAGEMENT = r"HKLM\SYSTEM\CurrentControlSet\Control\Session Manager\Memo
 #: checking 2, pool tracking 8, I/O verification 0x10, deadlock detection 0x20, DMA checking 0x80, security checks
 #: 0x100, miscellaneous checks 0x800, DDI compliance checking 0x20000.
 STANDARD_FLAGS = 0x209BB
+_DRIVER_FILE = re.compile(r"[\w.$-]+\.sys\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,16 @@ class System:
         """Have Driver Verifier look after these drivers from the next boot on; none switches it off."""
         self._set("VerifyDrivers", "string", " ".join(names))
         self._set("VerifyDriverLevel", "dword", flags if names else 0)
+
+    def verified_drivers(self) -> frozenset[str] | None:
+        """File names, in lower case, of the drivers that Driver Verifier watches now; None where its tool fails.
+
+        There is no interface for it. Names of files are the same in every language of the tool.
+        """
+        done = self.run("verifier /query")
+        if done.exit_code != 0:
+            return None
+        return frozenset(name.lower() for name in _DRIVER_FILE.findall(done.text()))
 
     def _set(self, name: str, kind: str, value: int | str) -> None:
         self._session.call(

@@ -70,7 +70,7 @@ def test_requests_from_every_cpu_are_refused_while_held(
 ) -> None:
     calls = {cpu: pmc.allocate(cpu=cpu) for cpu in range(guest.facts.cpus)}
     observe("requests by CPU", calls)
-    settle(judge_pinned(calls))
+    settle(judge_pinned(calls, guest.facts.group_cpus))
 
 
 @pytest.mark.clause("ALLOC-5")

@@ -16,6 +16,7 @@ from harness.contract.expectations import (
 )
 from harness.contract.judgement import combine
 from harness.contract.observations import Call
+from harness.contract.processors import entry, every_processor, whole_machine
 from harness.contract.records import BEYOND, record_index_curve, record_pairs
 from harness.driver.device import Device
 from harness.probe.models import ProbeAnswer
@@ -100,14 +101,49 @@ def test_the_whole_of_a_cpu_is_refused_while_the_whole_is_held(
     guest: Guest, other: Device, generation: Generation, held: Call, settle: Settle, observe: Observe
 ) -> None:
     calls = {
-        cpu: other.allocate(affinity=[{"mask": 1 << cpu, "group": 0, "reserved": [0, 0, 0]}])
-        for cpu in range(min(guest.facts.cpus, 64))
+        name(group, number): other.allocate(affinity=[entry(1 << number, group)])
+        for group, number in every_processor(guest.facts.group_cpus)
     }
     observe("the PMU of one CPU", calls)
     settle(
         combine(
             *(
-                judge_refused_while_held(call, "SHARE-3", f"a request for the PMU of CPU {cpu}")
+                judge_refused_while_held(call, "SHARE-3", f"a request for the PMU of {cpu}")
+                for cpu, call in calls.items()
+            )
+        )
+    )
+
+
+@pytest.mark.clause("SHARE-3")
+def test_the_whole_by_name_is_refused_while_the_whole_is_held(
+    guest: Guest, other: Device, generation: Generation, held: Call, settle: Settle, observe: Observe
+) -> None:
+    """All processors, an entry for each group: where there are several, an array of several."""
+    call = other.allocate(affinity=whole_machine(guest.facts.group_cpus))
+    observe(f"the PMU of {len(guest.facts.group_cpus)} processor groups", call)
+    settle(judge_refused_while_held(call, "SHARE-3", "a request for all processors of all groups"))
+
+
+@pytest.mark.clause("SHARE-2")
+def test_a_counter_of_every_group_is_held_on_each_processor(
+    guest: Guest, pmc: Device, other: Device, generation: Generation, settle: Settle, observe: Observe
+) -> None:
+    group_cpus = guest.facts.group_cpus
+    granted = pmc.allocate(affinity=whole_machine(group_cpus), resources=counters(0))
+    observe(f"counter 0 of {len(group_cpus)} processor groups", granted)
+    refused = skip_unless_granted(granted)
+    if refused is not None:
+        settle(refused)
+    calls = {
+        name(group, number): other.allocate(**on_cpus(1 << number, group))
+        for group, number in every_processor(group_cpus)
+    }
+    observe("counter 0 of one CPU", calls)
+    settle(
+        combine(
+            *(
+                judge_refused_while_held(call, "SHARE-2", f"a request for the same counter of {cpu}")
                 for cpu, call in calls.items()
             )
         )
@@ -181,18 +217,25 @@ def test_disjoint_counters_of_the_same_cpus(
 
 def on_cpus(mask: int, group: int = 0) -> dict[str, Any]:
     """Counter 0 of these processors."""
-    affinity = [{"mask": mask, "group": group, "reserved": [0, 0, 0]}]
-    return {"affinity": affinity, "resources": counters(0)}
+    return {"affinity": [entry(mask, group)], "resources": counters(0)}
+
+
+def name(group: int, number: int) -> str:
+    """A processor in words; with one group, as everybody calls it."""
+    return f"CPU {number}" + (f" of group {group}" if group else "")
 
 
 @pytest.mark.clause("SHARE-4")
 def test_the_same_counter_of_disjoint_cpus(
     guest: Guest, generation: Generation, both: Callable[..., Pair], settle: Settle, observe: Observe
 ) -> None:
-    cpus = guest.facts.cpus
-    if cpus < 2:
+    _, *others = every_processor(guest.facts.group_cpus)
+    if not others:
         pytest.skip("the guest has one CPU")
-    pairs = {f"CPU {cpu} and CPU 0": both(on_cpus(1 << cpu), on_cpus(1)) for cpu in range(1, min(cpus, 64))}
+    pairs = {
+        f"{name(group, number)} and CPU 0": both(on_cpus(1 << number, group), on_cpus(1))
+        for group, number in others
+    }
     observe("first and second caller", pairs)
     settle(record_pairs(pairs))
 

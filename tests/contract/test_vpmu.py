@@ -37,7 +37,15 @@ def test_counters_count_on_every_cpu(
     observe("request", first)
     able = first.succeeded and guest.privileged
     counted = count_everywhere(guest, pmc, observe, "counters by CPU") if able else {}
-    judgements = [judge_counting_everywhere(probe_answer, first, counted, privileged=guest.privileged)]
+    judgements = [
+        judge_counting_everywhere(
+            probe_answer,
+            first,
+            counted,
+            privileged=guest.privileged,
+            group_cpus=guest.facts.group_cpus,
+        )
+    ]
     if guest.cell.icount is Icount.EXACT:
         loops = [pmc.count(loop) for loop in EXACT_LOOPS] if able else []
         observe("counters by loop", [seen.model_dump(mode="json") for seen in loops])

@@ -27,12 +27,15 @@ FACTS = {
     "wine": None,
     "cpus": 2,
     "groups": 1,
+    "group_cpus": [2],
     "boot_ms": "0x10",
     "cpuid": [],
 }
 SYSTEM = {
     "administrator": 1,
     "edition": 7,
+    "firmware": 2,
+    "tpm": 0,
     "code_integrity": 3,
     "secure_boot": 0,
     "isolated_user_mode": 0,

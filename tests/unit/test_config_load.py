@@ -14,8 +14,8 @@ from harness.errors import EXIT_USAGE, ConfigError, UsageError
 
 HEAD = "schema: 1\nname: t\n"
 KEYS = (
-    "accel, arch, cpu, defect, generation, guest, icount, machine, max_cpus, memory_mib, "
-    "pmu, smp, start, without_pmu"
+    "accel, arch, cpu, defect, enlightenments, firmware, generation, group_size, guest, icount, machine, max_cpus, "
+    "memory_mib, pmu, secure_boot, smp, start, starve_pmu, tpm, vbs, verifier, without_pmu"
 )
 GUEST = """\
 name: embedded

@@ -21,6 +21,7 @@ from harness.config.matrix import Matrix
 from harness.config.models import (
     Accel,
     Arch,
+    Boot,
     Cell,
     Generation,
     HalSettings,
@@ -93,6 +94,9 @@ def test_demo_matrix() -> None:
         accel=Accel.AUTO,
         start=Start.CLONE,
         suite=(SuitePart.BASIC,),
+        firmware=Boot.BIOS,
+        secure_boot=False,
+        tpm=False,
         hal=HalSettings(generation=Generation.SHARED, without_pmu=WithoutPmu.REFUSE),
     )
     whole = {cell.id for cell in matrix.cells if cell.guest and cell.suite == tuple(SuitePart)}

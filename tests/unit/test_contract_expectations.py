@@ -250,6 +250,7 @@ class Seen:
 class Counters:
     counters: Sequence[Seen]
     cpu: int = 0
+    group: int = 0
     interface: str = "none"
     general: int = 0
 

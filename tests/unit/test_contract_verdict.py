@@ -32,6 +32,7 @@ class Seen:
 class Counters:
     counters: Sequence[Seen]
     cpu: int = 0
+    group: int = 0
     interface: str = "none"
     general: int = 0
 

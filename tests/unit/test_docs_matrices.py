@@ -40,8 +40,8 @@ def load(tmp_path: Path) -> dict[str, Matrix]:
 
 
 def test_every_example_is_found() -> None:
-    assert len(BY_NAME) == len(EXAMPLES) == TEXT.count("```yaml") == 5
-    assert len(COMMANDS) == 7
+    assert len(BY_NAME) == len(EXAMPLES) == TEXT.count("```yaml") == 6
+    assert len(COMMANDS) == 6
 
 
 def test_every_example_loads_and_is_what_the_text_says(load: dict[str, Matrix]) -> None:
@@ -51,6 +51,9 @@ def test_every_example_loads_and_is_what_the_text_says(load: dict[str, Matrix]) 
         "embedded-nehalem-pmu_on",
         "probe",
     ]
+    windows = {cell.id: cell for cell in load["windows"].cells}
+    assert len(windows) == 6
+    assert (windows["groups"].group_size, windows["starved"].starve_pmu) == (2, True)
     lab = {cell.id: cell for cell in load["lab"].cells}
     assert lab["probe-host-pmu_on"].memory_mib == 128
     traits = load["lab"].traits_of(lab["embedded-host-pmu_on"])

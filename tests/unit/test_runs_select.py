@@ -427,7 +427,7 @@ def test_unmet_cells_are_skipped_with_the_reason_and_recorded(
     matrix: Matrix, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        select_module, "read_capabilities", lambda _: HOST.model_copy(update={"memory_mib": 4000})
+        select_module, "read_capabilities", lambda *_: HOST.model_copy(update={"memory_mib": 4000})
     )
     selection = on_this_host(matrix, select(matrix, Choice(), Costs()))
     assert [cell.id for cell in selection.cells] == [*EVERY[:2], "probe"]

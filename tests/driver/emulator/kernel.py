@@ -11,6 +11,7 @@ from tests.driver.emulator.machine import Api, Machine, Thread, Wait
 SUCCESS = 0
 UNSUCCESSFUL = 0xC0000001
 INVALID_HANDLE = 0xC0000008
+INVALID_PARAMETER = 0xC000000D
 OBJECT_NAME_COLLISION = 0xC0000035
 OBJECT_NAME_NOT_FOUND = 0xC0000034
 BUFFER_TOO_SMALL = 0xC0000023
@@ -45,6 +46,8 @@ class Kernel:
     build: int = 20348
     version: tuple[int, int] = (10, 0)
     cpus: int = 4
+    group_cpus: tuple[int, ...] = ()
+    """Processors of each group, where there are several groups; else all of them are one."""
     absent: frozenset[str] = frozenset()
     fail_pool_after: int | None = None
     """That many allocations succeed, all later ones fail."""
@@ -62,6 +65,8 @@ class Kernel:
     mutexes: dict[int, Mutex] = field(default_factory=dict)
     pins: int = 0
     pinned_to: list[int] = field(default_factory=list)
+    pinned_groups: list[int] = field(default_factory=list)
+    """Number and group of each processor that a thread was pinned to."""
     security: bytes | None = None
     registry: dict[str, int] = field(default_factory=dict)
     """DWORD values of the service's key."""
@@ -125,8 +130,8 @@ class Kernel:
             "KeRevertToUserAffinityThreadEx": self._unpin,
             "KeGetProcessorNumberFromIndex": self._processor_from_index,
             "KeGetCurrentProcessorNumberEx": self._current_processor,
-            "KeQueryActiveProcessorCountEx": lambda _: self.cpus,
-            "KeQueryActiveGroupCount": lambda _: 1,
+            "KeQueryActiveProcessorCountEx": self._processor_count,
+            "KeQueryActiveGroupCount": lambda _: len(self.groups),
             "KfRaiseIrql": self._raise_irql,
             "KeLowerIrql": self._lower_irql,
             "RtlPcToFileHeader": self._image_of,
@@ -296,28 +301,44 @@ class Kernel:
 
     # Processors, time, versions
 
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Processors of each group."""
+        return self.group_cpus or (self.cpus,)
+
+    def _processor_count(self, machine: Machine) -> int:
+        group = machine.argument(0) & 0xFFFF
+        return sum(self.groups) if group == ALL_GROUPS else self.groups[group]
+
     def _processor_from_index(self, machine: Machine) -> int:
-        machine.write(machine.argument(1), bytes([0, 0, machine.argument(0) & 0xFF, 0]))
-        return SUCCESS
+        number = machine.argument(0) & 0xFFFFFFFF
+        for group, cpus in enumerate(self.groups):
+            if number < cpus:
+                machine.write(machine.argument(1), bytes([group, 0, number, 0]))
+                return SUCCESS
+            number -= cpus
+        return INVALID_PARAMETER
 
     def _current_processor(self, machine: Machine) -> int:
-        here = self.pinned_to[-1] if self.pins else 0
-        machine.write(machine.argument(0), bytes([0, 0, here, 0]))
-        return here
+        group, here = (self.pinned_groups[-1], self.pinned_to[-1]) if self.pins else (0, 0)
+        machine.write(machine.argument(0), bytes([group, 0, here, 0]))
+        return sum(self.groups[:group]) + here
 
     def _pin(self, machine: Machine) -> None:
-        self._pin_mask(machine.read_int(machine.argument(0)))
+        affinity = machine.argument(0)
+        self._pin_mask(machine.read_int(affinity), machine.read_int(affinity + 8, 2))
         machine.write(machine.argument(1), bytes(16))
 
     def _pin_old(self, machine: Machine) -> int:
-        self._pin_mask(machine.argument(0))
+        self._pin_mask(machine.argument(0), 0)
         return 0
 
-    def _pin_mask(self, mask: int) -> None:
-        if mask == 0 or mask >> self.cpus:
-            raise Bugcheck(f"affinity {mask:#x} with {self.cpus} processors")
+    def _pin_mask(self, mask: int, group: int) -> None:
+        if group >= len(self.groups) or mask == 0 or mask >> self.groups[group]:
+            raise Bugcheck(f"affinity {mask:#x} of group {group} with processors {self.groups}")
         self.pins += 1
         self.pinned_to.append(mask.bit_length() - 1)
+        self.pinned_groups.append(group)
 
     def _unpin(self, machine: Machine) -> None:
         self.pins -= 1
