@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from harness import __version__
-from harness.commands import baseline, bench, driver, guest_store, results, run, say
+from harness.commands import baseline, bench, driver, guest_store, results, run, say, worker
 from harness.commands.guest_build import guest_build
 from harness.config.models import Accel, Arch
 from harness.dumps.command import dump
@@ -41,6 +41,7 @@ app.add_typer(bench.app, name="bench")
 app.add_typer(baseline.app, name="baseline")
 app.command()(run.run)
 app.command()(run.plan)
+app.command()(worker.worker)
 app.command()(dump)
 for command in (results.history, results.compare, results.serve, results.bundle):
     app.command()(command)
@@ -151,8 +152,17 @@ def schema(
 
 
 @app.command()
-def version() -> None:
-    """Print the version."""
+def version(
+    full: Annotated[
+        bool, typer.Option("--full", help="with the hash of all that decides what a cell does")
+    ] = False,
+) -> None:
+    """Print the version. Hosts of one lab must have the same full one."""
+    if full:
+        from harness.cluster.announcement import version as full_version
+
+        print(full_version())
+        return
     print(__version__)
 
 

@@ -199,6 +199,8 @@ def test_a_job_that_is_refused_by_the_executor_is_recorded(tmp_path: Path) -> No
     """The seam alone: an executor of another kind, which takes one job at a time and refuses one for good."""
 
     class Other:
+        in_order = True
+
         def __init__(self) -> None:
             self.taken: list[CellJob] = []
             self.closed = False
