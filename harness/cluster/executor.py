@@ -40,7 +40,8 @@ STOP_MARGIN_S = 10.0
 TICK_S = 0.2
 #: What of the environment is meant for the cells, wherever they run.
 ENVIRONMENT = ("HALPMC_SEQUENCES", "HALPMC_SEED")
-DONE = "done"
+#: What this side tells itself: a try has ended, and what came of it is here.
+DONE, ANSWER = "done", "answer"
 
 
 class _WorkerLost(Exception):
@@ -175,7 +176,7 @@ class DaskExecutor:
         return results
 
     def _scheduler_gone(self) -> InfrastructureError | None:
-        """The error when the scheduler does not come back in time. Workers end with it; when it is back they come anew."""
+        """The error when it does not come back in time. Workers end with it; when it is back they come anew."""
         if self._unreachable is None:
             self._unreachable = Deadline("the scheduler", RECONNECT_S)
             self._say(f"the scheduler at {self._lab.address} does not answer; waiting for it")
@@ -193,8 +194,10 @@ class DaskExecutor:
             return []
         kind = message["kind"]
         if kind == DONE:
-            return self._done(this, placed)
-        if kind == RECORDS:
+            self._beside(self._fetch_answer, placed)
+        elif kind == ANSWER:
+            return self._done(this, placed, message["answer"])
+        elif kind == RECORDS:
             placed.intake.records(message["offset"], message["data"])
         elif kind == SAY:
             self._say(f"{placed.member.said.host}: {message['text']}")
@@ -202,10 +205,11 @@ class DaskExecutor:
             self._beside(self._send_image, placed, *offered)
         return []
 
-    def _done(self, this: _Job, placed: _Placed) -> list[JobResult]:
+    def _done(self, this: _Job, placed: _Placed, answer: JobReport | Exception) -> list[JobResult]:
         try:
-            report = _answer(placed)
-            placed.intake.report(report)
+            if isinstance(answer, Exception):
+                raise answer
+            placed.intake.report(report := answer)
         except _WorkerLost as lost:
             return self._lose(this, placed, str(lost))
         except InfrastructureError as error:
@@ -270,6 +274,14 @@ class DaskExecutor:
     def _beside(self, what: Callable[..., None], *arguments: object) -> None:
         """Calls of workers wait for their answer: the run does not."""
         threading.Thread(target=what, args=arguments, daemon=True, name=what.__name__).start()
+
+    def _fetch_answer(self, placed: _Placed) -> None:
+        answer: JobReport | Exception
+        try:
+            answer = _answer(placed)
+        except (_WorkerLost, InfrastructureError) as error:
+            answer = error
+        self._inbox.put({"kind": ANSWER, "token": placed.token, "answer": answer})
 
     def _tell_stop(self, placed: _Placed) -> None:
         self._lab.call(placed.member, stop_job, placed.token)

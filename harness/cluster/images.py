@@ -103,8 +103,8 @@ def take(wanted: ImageOffer, receive: Callable[[], Iterator[Chunk]], *, check: C
     Processes of one host wait for each other. Raises InfrastructureError when what comes is not what was offered:
     nothing of it stays; NoSpace; what `receive` and `check` raise.
     """
-    name = PurePosixPath(wanted.guest).name
-    if name != wanted.guest or any(PurePosixPath(file.name).name != file.name for file in wanted.files):
+    name = wanted.guest
+    if not all(_is_name(text) for text in (name, *(file.name for file in wanted.files))):
         raise InfrastructureError("an image was offered with names that are paths: refused")
     entry = cache_dir() / KIND / f"{name}-{wanted.digest}"
 
@@ -129,6 +129,10 @@ def take(wanted: ImageOffer, receive: Callable[[], Iterator[Chunk]], *, check: C
             continue  # someone else on this host fetches it
         hold(entry / name)
         return entry
+
+
+def _is_name(text: str) -> bool:
+    return PurePosixPath(text).name == text and text not in ("", ".", "..")
 
 
 def _fill(folder: Path, wanted: ImageOffer, received: Iterator[Chunk]) -> None:

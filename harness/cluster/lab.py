@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
+import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -16,7 +16,7 @@ from harness.cluster.announcement import KEY, Announcement, announce, version
 from harness.cluster.host import KEY_PREFIX, SAME_VERSION, JobHost, mixed, run_order
 from harness.cluster.order import JobOrder
 from harness.cluster.placement import Member, resources_of, threads_of
-from harness.deadlines import timeout_factor, wait_for
+from harness.deadlines import Deadline, timeout_factor, wait_for
 from harness.errors import DeadlineExceeded, InfrastructureError, UsageError
 
 #: Everything goes through the scheduler: workers need not be reachable from the run's host.
@@ -25,38 +25,50 @@ CONNECT_S = 10.0
 #: A scheduler that was there may take so long to come back.
 RECONNECT_S = 120.0
 FIRST_WORKER_S = 60.0
+SILENT_S = 1.0
 LOOK_S = 0.5
 #: dask's own words about connections that break would come between ours.
 LOGGER = "distributed"
 
 
 class Lab:
-    """Workers behind one scheduler. All calls come from one thread, but for `call`."""
+    """Workers behind one scheduler. A thread asks who is there: a scheduler that is gone keeps nobody waiting."""
 
     def __init__(self, client: Client, address: str) -> None:
         self.client = client
         self.address = address
-        self.strangers: tuple[str, ...] = ()
-        self._members: Mapping[str, Member] = {}
-        self._looked = 0.0
+        self._seen: tuple[Mapping[str, Member], tuple[str, ...]] = ({}, ())
+        self._closed = threading.Event()
+        self._watch = threading.Thread(target=self._look, daemon=True, name="lab")
+        self._watch.start()
 
     @property
     def connected(self) -> bool:
         """Whether the scheduler answers, as far as it is known."""
         return bool(self.client.status == "running")
 
+    @property
     def members(self) -> Mapping[str, Member]:
-        """The workers that are there now, by address; at most half a second old. `strangers` are those of another kind.
+        """The workers that were there at the last look, by address."""
+        return self._seen[0]
 
-        Without a connection to the scheduler nothing new is known, and the last answer stands.
-        """
-        if not self.connected:
-            self._looked = 0.0
-        elif time.monotonic() - self._looked >= LOOK_S:
-            with suppress(OSError, TimeoutError):
-                self._members, self.strangers = members_of(self.client)
-                self._looked = time.monotonic()
-        return self._members
+    @property
+    def strangers(self) -> tuple[str, ...]:
+        """The words for those that cannot be used."""
+        return self._seen[1]
+
+    def close(self) -> None:
+        """Look no more."""
+        self._closed.set()
+
+    def _look(self) -> None:
+        while not self._closed.is_set():
+            if not self.connected:
+                self._seen = ({}, ())  # workers end with their scheduler
+            else:
+                with suppress(Exception):  # of dask's own many kinds: what was last seen stands
+                    self._seen = members_of(self.client)
+            self._closed.wait(LOOK_S)
 
     def submit(self, order: JobOrder, member: Member, resources: Mapping[str, float]) -> Future[Any]:
         """Have that worker, and no other, run an order."""
@@ -118,8 +130,11 @@ def open_lab(scheduler: str | None, slots: int | None, *, say: Say) -> Generator
     """
     with _alone(slots, say) if scheduler is None else connected(scheduler) as client:
         lab = Lab(client, scheduler or "this host")
-        _first_workers(lab, say)
-        yield lab
+        try:
+            _first_workers(lab, say)
+            yield lab
+        finally:
+            lab.close()
 
 
 @contextmanager
@@ -148,10 +163,17 @@ def connected(scheduler: str) -> Generator[Client, None, None]:
 
 def _first_workers(lab: Lab, say: Say) -> None:
     """Wait until there is a worker. Mixed versions are refused before anything runs."""
-    if not lab.members() and not lab.strangers:
-        say(f"waiting for a worker at {lab.address}")
+
+    def look(deadline: Deadline) -> bool | None:
+        if lab.members or lab.strangers:
+            return True
+        if not deadline.last_seen and deadline.elapsed() > SILENT_S:
+            deadline.last_seen = "none"
+            say(f"waiting for a worker at {lab.address}")
+        return None
+
     try:
-        wait_for("a worker", FIRST_WORKER_S, lambda _: lab.members() or lab.strangers or None, interval=0.1)
+        wait_for("a worker", FIRST_WORKER_S, look)
     except DeadlineExceeded as error:
         raise InfrastructureError(
             f"no worker is connected to {lab.address} after {error.seconds:.0f} s",
@@ -159,7 +181,7 @@ def _first_workers(lab: Lab, say: Say) -> None:
         ) from None
     if refused := [reason for reason in lab.strangers if version() in reason]:
         raise InfrastructureError(refused[0], remedy=SAME_VERSION)
-    if not lab.members():
+    if not lab.members:
         raise InfrastructureError(
             f"no worker of halpmc is connected to {lab.address}: {lab.strangers[0]}",
             remedy=f"start one on each host: halpmc worker {lab.address}",

@@ -36,7 +36,7 @@ class Roster:
 
     def members(self) -> Mapping[str, Member]:
         """The workers that are there, by address. Each worker that cannot be used is said once."""
-        members = self._lab.members()
+        members = self._lab.members
         self._seen.update((member.said.incarnation, member) for member in members.values())
         for stranger in self._lab.strangers:
             if stranger not in self._told:
