@@ -48,6 +48,10 @@ class _WorkerLost(Exception):
     """A worker is gone with its cell; the text says how that was seen."""
 
 
+class _SchedulerLost(_WorkerLost):
+    """So are all others of this run, whose workers may be well."""
+
+
 @dataclass
 class _Placed:
     """A try of a cell on a worker."""
@@ -211,6 +215,10 @@ class DaskExecutor:
                 raise answer
             placed.intake.report(report := answer)
         except _WorkerLost as lost:
+            if isinstance(lost, _SchedulerLost):
+                self._lab.forget()
+            else:
+                self._roster.gone(placed.member)
             return self._lose(this, placed, str(lost))
         except InfrastructureError as error:
             return self._end(this, error)
@@ -302,9 +310,7 @@ def _answer(placed: _Placed) -> JobReport:
     except Exception as error:  # whatever the task raised comes through, a mistake of ours, too
         what = f"{type(error).__name__}: {error}"
         if placed.future.status == "cancelled":
-            raise _WorkerLost(
-                "the connection to the scheduler broke, and workers end with their scheduler"
-            ) from None
+            raise _SchedulerLost("the connection to the scheduler broke") from None
         if placed.future.status != "error":
             raise _WorkerLost(f"its answer did not arrive ({what})") from None
         raise InfrastructureError(f"worker {placed.member} failed: {what}") from error

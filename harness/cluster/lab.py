@@ -57,6 +57,10 @@ class Lab:
         """The words for those that cannot be used."""
         return self._seen[1]
 
+    def forget(self) -> None:
+        """Nobody is there until the scheduler has said so again."""
+        self._seen = ({}, ())
+
     def close(self) -> None:
         """Look no more."""
         self._closed.set()

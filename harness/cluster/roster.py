@@ -30,6 +30,7 @@ class Roster:
         self._say = say
         self._seen: dict[str, Member] = {}
         self._told: set[str] = set()
+        self._gone: set[str] = set()
         self._reasons: dict[tuple[str, str], str] = {}
         self._patience: dict[str, Deadline] = {}
         self._sent: dict[str, set[str]] = {}
@@ -44,6 +45,10 @@ class Roster:
                 self._say(f"a worker is left alone: {stranger}")
         return members
 
+    def gone(self, member: Member) -> None:
+        """A worker ends, or has lost a cell: it gets no other, even while it can still be seen."""
+        self._gone.add(member.said.incarnation)
+
     def offer_for(self, cell: Cell) -> tuple[ImageOffer, Path] | None:
         """The image that a cell needs."""
         return self._offers.get(cell.guest or "")
@@ -57,7 +62,8 @@ class Roster:
         too long.
         """
         members = self.members()
-        reasons = [(member, self._never(job, member)) for member in members.values()]
+        there = [member for member in members.values() if member.said.incarnation not in self._gone]
+        reasons = [(member, self._never(job, member)) for member in there]
         fit = [member for member, reason in reasons if not reason]
         if fit:
             self._patience.pop(job.cell.id, None)

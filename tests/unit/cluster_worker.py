@@ -20,6 +20,8 @@ def write(**record):
     with (run / "records.jsonl").open("ab", buffering=0) as file:
         file.write(json.dumps({"cell": cell, "time": "2026-01-01T00:00:00Z", **record}).encode() + b"\\n")
 def stop(*_):
+    while (home / f"slow-{cell}").exists():
+        time.sleep(0.01)
     write(type="incident", branch="infrastructure", message=f"stopped on {worker}")
     sys.exit(7)
 signal.signal(signal.SIGTERM, stop)

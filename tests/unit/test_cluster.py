@@ -128,26 +128,31 @@ def test_a_cell_that_loses_every_worker_is_given_up_after_three(
     assert (found.verdict, len(found.retries), len(found.incidents)) == (Verdict.UNKNOWN, 2, 1)
 
 
-def test_a_worker_that_is_told_to_end_ends_its_cell_in_order_and_gives_it_back(
+def test_a_worker_that_is_told_to_end_ends_its_cells_in_order_and_gives_them_back(
     lab: LabOfTest, start: Callable[..., Run]
 ) -> None:
-    lab.worker("leaving")
+    """One of them takes its time: the worker can be seen all the while, and gets nothing more."""
+    lab.worker("leaving", slots=2)
+    (lab.home / "slow-b").touch()
     run = start()
 
     def step() -> None:
-        if ("a", "leaving") in lab.began() and "other" not in lab.workers:
-            lab.kill("leaving", signal.SIGTERM)
-            lab.worker("other")
+        if len(lab.began()) == 2 and "other" not in lab.workers:
+            lab.workers["leaving"].send_signal(signal.SIGTERM)
+            lab.worker("other", slots=2)
         if ("a", "other") in lab.began():
-            lab.end("a")
+            (lab.home / "slow-b").unlink(missing_ok=True)
+        if ("b", "other") in lab.began():
+            lab.end("a", "b")
 
     run.steps.append(step)
-    assert run(CellJob(cell("a")))
-    assert lab.workers["leaving"].returncode == 0
+    assert run(CellJob(cell("a")), CellJob(cell("b")))
+    assert lab.workers["leaving"].wait(STEP_S) == 0
     assert "its cells are given back" in lab.log("leaving")
-    (retried,) = (incident for incident in run.incidents() if incident.retried)
-    assert "worker leaving" in retried.message
-    assert load_run(run.folder).cells["a"].provenance["host"] == "other"
+    retried = [incident for incident in run.incidents() if incident.retried]
+    assert sorted(incident.cell for incident in retried) == ["a", "b"]
+    assert all("worker leaving" in incident.message for incident in retried)
+    assert {found.provenance["host"] for found in load_run(run.folder).cells.values()} == {"other"}
 
 
 FAKE_QEMU = """#!/bin/sh
