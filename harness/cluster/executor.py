@@ -245,7 +245,11 @@ class DaskExecutor:
                 cell=this.job.cell.id,
                 branch=InfrastructureError.branch,
                 message=f"{words}; the cell runs again from its beginning (try {len(this.lost) + 1} of {TRIES})",
-                evidence={"worker": placed.member.address, "host": placed.member.said.host},
+                evidence={
+                    "worker": placed.member.address,
+                    "host": placed.member.said.host,
+                    "results that are void": placed.intake.results,
+                },
                 retried=True,
                 restarted=True,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -9,12 +10,15 @@ from pydantic import ValidationError
 from harness.cluster.order import JobReport
 from harness.cluster.parcel import unpack
 from harness.cluster.placement import Member
+from harness.contract.outcomes import Outcome
 from harness.errors import InfrastructureError
 from harness.runs.folder import cell_folder
 from harness.runs.record import (
     RECORD,
     CellRecord,
+    ClauseRecord,
     IncidentRecord,
+    Record,
     Recorder,
     ResumeRecord,
     RunEndRecord,
@@ -32,6 +36,7 @@ class Intake:
         self._member = member
         self._received = 0
         self._strange = False
+        self._outcomes: Counter[Outcome] = Counter()
 
     def begin(self) -> None:
         """Record where the cell runs."""
@@ -51,10 +56,11 @@ class Intake:
             return
         self._received += len(data)
         lines = data.splitlines(keepends=True)
-        good = [line for line in lines if _is_record_of(line, self._cell)]
+        good = {line: record for line in lines if (record := _record_of(line, self._cell))}
+        self._outcomes.update(record.outcome for record in good.values() if isinstance(record, ClauseRecord))
         if good:
-            self._recorder.append(b"".join(good))
-        if len(good) < len(lines) and not self._strange:
+            self._recorder.append(b"".join(line for line in lines if line in good))
+        if not good.keys() >= set(lines) and not self._strange:
             self._strange = True
             self._recorder.write(
                 IncidentRecord(
@@ -63,6 +69,13 @@ class Intake:
                     message=f"worker {self._member} sent lines that are no records of this cell; they were left out",
                 )
             )
+
+    @property
+    def results(self) -> str:
+        """What the clauses came to so far, in words."""
+        return (
+            ", ".join(f"{number} {outcome}" for outcome, number in sorted(self._outcomes.items())) or "none"
+        )
 
     def report(self, report: JobReport) -> None:
         """The rest of the records, and the cell's folder. Raises InfrastructureError when that is refused."""
@@ -76,9 +89,12 @@ class Intake:
         self._recorder.write(CellRecord(cell=self._cell, provenance=told))
 
 
-def _is_record_of(line: bytes, cell: str) -> bool:
+def _record_of(line: bytes, cell: str) -> Record | None:
+    """The record in a line, if it is one of this cell."""
     try:
         record = RECORD.validate_json(line)
     except ValidationError:
-        return False
-    return not isinstance(record, RunRecord | ResumeRecord | RunEndRecord) and record.cell == cell
+        return None
+    if isinstance(record, RunRecord | ResumeRecord | RunEndRecord) or record.cell != cell:
+        return None
+    return record

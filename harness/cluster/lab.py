@@ -103,7 +103,9 @@ class Lab:
 def members_of(client: Client) -> tuple[Mapping[str, Member], tuple[str, ...]]:
     """The workers of a scheduler by address, and the words for those that cannot be used."""
     members, strangers = {}, []
-    for address, facts in client.scheduler_info(n_workers=-1)["workers"].items():
+    # Not Client.scheduler_info: it answers from a cache, which dask's own timer empties of workers now and then.
+    told = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
+    for address, facts in told.items():
         said = _announcement(facts)
         if isinstance(said, str):
             strangers.append(f"{address}: {said}")

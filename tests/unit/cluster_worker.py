@@ -26,6 +26,7 @@ def stop(*_):
     sys.exit(7)
 signal.signal(signal.SIGTERM, stop)
 write(type="phase", name=f"begun on {worker}", seconds=0.1)
+write(type="clause", clause="PROBE-1", test="t", outcome="fail", reason=f"of {worker}")
 folder = run / "cells" / cell
 (folder / "evidence").mkdir()
 (folder / "evidence" / "seen.txt").write_text(f"seen on {worker}")

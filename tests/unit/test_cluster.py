@@ -92,8 +92,10 @@ def test_a_killed_workers_cell_runs_again_elsewhere_and_the_report_says_so(
     assert "worker doomed (tcp://127.0.0.1:" in incident.message
     assert "was lost while it ran this cell" in incident.message
     assert "(try 2 of 3)" in incident.message
+    assert incident.evidence["results that are void"] == "1 fail"
     found = load_run(run.folder).cells["a"]
     assert [phase.name for phase in found.phases] == ["begun on other", "process"], "the first try is void"
+    assert [record.reason for record in found.clauses["PROBE-1"]] == ["of other"]
     assert found.incidents == []
     assert found.retries == [incident]
     assert found.provenance["host"] == "other"

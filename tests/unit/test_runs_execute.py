@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+from rich.console import Console
 
 from harness.config.matrix import Matrix
 from harness.config.models import Accel, Cell
 from harness.contract.clauses import PROBE_SUITE
 from harness.contract.outcomes import Outcome, Verdict
 from harness.errors import NoSpace, UsageError
+from harness.report.live import LiveProgress
 from harness.report.loading import load_run
 from harness.report.summary import is_red, summarize
 from harness.runs.again import left_of, open_again, rerun, unfinished
@@ -319,6 +322,35 @@ def test_a_run_can_be_interrupted_and_resumed_more_than_once(interrupted: Path) 
     assert "short" in unfinished(interrupted), "its end of the first time is void"
     finish(recorder, "middle", "short")
     assert summarize(interrupted).exit_code == 0
+
+
+def test_what_a_cell_recorded_before_it_began_again_is_void(tmp_path: Path) -> None:
+    """A worker was lost under it: what its first try saw, a violation and all, says nothing any more."""
+    cells = (cell("a"),)
+    recorder = Recorder(tmp_path)
+    recorder.write(plan_run(Matrix(name="t", path=tmp_path, sha256="", cells=cells, excluded=()), cells))
+    judge(recorder, "a", Outcome.FAIL)
+    recorder.write(IncidentRecord(cell="a", branch="infrastructure", message="tried again", retried=True))
+    recorder.write(CellEndRecord(cell="a", verdict=Verdict.BROKEN, reason="", realised=True, duration_s=1))
+    assert unfinished(tmp_path) == ()
+    lost = IncidentRecord(
+        cell="a", branch="infrastructure", message="worker w was lost", retried=True, restarted=True
+    )
+    recorder.write(lost)
+    assert unfinished(tmp_path) == ("a",)
+    assert summarize(tmp_path).exit_code == 3, "it has not ended"
+    shown = io.StringIO()
+    with LiveProgress(cells, Console(file=shown, width=200)) as progress:
+        progress.update(list(read_records(tmp_path)))
+        finish(recorder, "a")
+        progress.update(list(read_records(tmp_path))[-len(PROBE_SUITE) - 1 :])
+    assert shown.getvalue().count("[1/1] a") == 2, shown.getvalue()
+    assert "worker w was lost" in shown.getvalue()
+    assert unfinished(tmp_path) == ()
+    summary = summarize(tmp_path)
+    assert (summary.exit_code, summary.recorded) == (0, summary.planned)
+    assert [retry.message for retry in summary.cells[0].retries] == ["tried again", "worker w was lost"]
+    assert summary.cells[0].incidents == ()
 
 
 def test_a_run_that_goes_on_is_not_resumed_beside_it(interrupted: Path, tmp_path: Path) -> None:
