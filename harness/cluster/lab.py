@@ -104,6 +104,8 @@ def members_of(client: Client) -> tuple[Mapping[str, Member], tuple[str, ...]]:
     """The workers of a scheduler by address, and the words for those that cannot be used."""
     members, strangers = {}, []
     # Not Client.scheduler_info: it answers from a cache, which dask's own timer empties of workers now and then.
+    if client.scheduler is None:
+        raise OSError("the connection to the scheduler is closed")
     told = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
     for address, facts in told.items():
         said = _announcement(facts)
