@@ -86,6 +86,10 @@ def link(name: str, to: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
         lambda: b"no archive at all",
         lambda: crafted(tarfile.TarInfo("cut"), data=os.urandom(5000))[:-3000],
     ],
+    ids=[
+        *("above", "above-within", "absolute", "through-a-link", "hard-link", "twice", "file-and-folder"),
+        *("bomb", "no-archive", "cut"),
+    ],
 )
 def test_a_crafted_parcel_is_refused_and_changes_nothing(make: Callable[[], bytes], tmp_path: Path) -> None:
     home = tmp_path / "run" / "home"
