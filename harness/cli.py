@@ -32,6 +32,7 @@ from harness.commands import (
     run,
     say,
     shell,
+    worker,
 )
 from harness.commands.docs import docs
 from harness.commands.guest_build import guest_build
@@ -78,6 +79,7 @@ app.command()(ci.annotate)
 app.command(epilog=nightly.EXIT_CODES)(nightly.nightly)
 app.command(epilog=epilog.RUN)(run.run)
 app.command(epilog=epilog.PLAN)(run.plan)
+app.command()(worker.worker)
 app.command()(matrices)
 app.command()(docs)
 app.command()(dump)
@@ -200,16 +202,24 @@ def schema(
 
 @app.command()
 def version(
+    full: Annotated[
+        bool, typer.Option("--full", help="with the hash of all that decides what a cell does")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print it as JSON, with where halpmc is")] = False,
 ) -> None:
-    """Print the version."""
+    """Print the version. Hosts of one lab must have the same full one."""
     from harness.paths import PACKAGE, is_installed
 
+    shown = __version__
+    if full:
+        from harness.cluster.announcement import version as full_version
+
+        shown = full_version()
     if as_json:
         kind = "wheel" if is_installed() else "checkout"
-        print(json.dumps({"version": __version__, "kind": kind, "package": str(PACKAGE)}, indent=2))
+        print(json.dumps({"version": shown, "kind": kind, "package": str(PACKAGE)}, indent=2))
     else:
-        print(__version__)
+        print(shown)
 
 
 def main() -> NoReturn:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -17,12 +19,23 @@ from harness.errors import UsageError
 if TYPE_CHECKING:
     from harness.config.matrix import Matrix
     from harness.runs.costs import Costs
+    from harness.runs.executor import Executor
     from harness.runs.record import Recorder, RunRecord
     from harness.runs.select import Choice, Selection
+
+    MakeExecutor = Callable[[Path, Recorder], Executor]
 
 EXIT_INTERRUPTED = 130
 
 MATRIX_HELP = "matrix file, or the name of a shipped one, such as demo (halpmc matrices lists them)"
+
+
+class ExecutorKind(StrEnum):
+    """Where cells run."""
+
+    LOCAL = "local"
+    DASK = "dask"
+
 
 MatrixFile = Annotated[Path, typer.Argument(help=MATRIX_HELP, autocompletion=complete.matrices)]
 Jobs = Annotated[
@@ -54,30 +67,55 @@ CostsFrom = Annotated[
         "--costs", help="where costs come from: a folder of runs, or a plan's JSON (default: --runs-dir)"
     ),
 ]
+Scheduler = Annotated[
+    str | None,
+    typer.Option("--scheduler", help="with --executor dask: address of the lab's scheduler (docs/lab.md)"),
+]
 RunsDir = Annotated[Path, typer.Option(help="where the run makes its folder")]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run is led: cells at a time (None: as many as there is room for), and what it is compared with."""
+    """How a run is led: cells at a time (None: as many as there is room for), where, and what it is compared with.
+
+    `scheduler` is the lab's; None with DASK: a worker of this host alone.
+    """
 
     slots: int | None
+    executor: ExecutorKind
+    scheduler: str | None
     baselines: Path
     strict: bool
 
 
-def settings_of(slots: int | None, baselines: Path | None, *, strict: bool) -> Settings:
-    """Raises UsageError when the baselines cannot be read."""
+def settings_of(
+    slots: int | None,
+    baselines: Path | None,
+    *,
+    strict: bool,
+    executor: ExecutorKind = ExecutorKind.LOCAL,
+    scheduler: str | None = None,
+) -> Settings:
+    """Raises UsageError when the baselines cannot be read, or the executor cannot be had."""
+    from harness.commands.worker import require_distributed
     from harness.report.baselines import check_baselines, default_baselines
 
+    if executor is ExecutorKind.DASK:
+        require_distributed()
+    elif scheduler is not None:
+        raise UsageError("--scheduler is for the executor dask", remedy="add: --executor dask")
     folder = baselines or default_baselines()
     check_baselines(folder)
-    return Settings(slots, folder, strict)
+    return Settings(slots, executor, scheduler, folder, strict)
 
 
 def run(
     matrix: Annotated[Path | None, typer.Argument(help=MATRIX_HELP, autocompletion=complete.matrices)] = None,
     jobs: Jobs = "auto",
+    executor: Annotated[
+        ExecutorKind, typer.Option(help="local: cells run on this host; dask: on workers that are elsewhere")
+    ] = ExecutorKind.LOCAL,
+    scheduler: Scheduler = None,
     cell: CellIds = None,
     keyword: Keyword = "",
     cells: Expression = "",
@@ -114,7 +152,9 @@ def run(
     """
     from harness.runs.costs import load_costs
 
-    settings = settings_of(parse_slots(jobs), baselines, strict=strict_baseline)
+    settings = settings_of(
+        parse_slots(jobs), baselines, strict=strict_baseline, executor=executor, scheduler=scheduler
+    )
     for name, number in (("HALPMC_SEQUENCES", sequences), ("HALPMC_SEED", seed)):
         if number is not None:
             os.environ[name] = str(number)  # for the cells' processes
@@ -152,7 +192,8 @@ def run_matrix(
     """
     from harness.runs.plan import plan_run
 
-    loaded, selection = _selected(matrix, choice, known, prove=True)
+    elsewhere = settings.executor is ExecutorKind.DASK  # there each cell is looked at with each worker
+    loaded, selection = _selected(matrix, choice, known, here=not elsewhere, prove=True)
     if not selection.cells and not selection.skipped:
         print(f"nothing to run: {selection.words}")
         return
@@ -214,11 +255,14 @@ def _choice(
     return Choice(tuple(cell or ()), keyword, cells, tuple(tag or ()), since, shard)
 
 
-def _selected(matrix: Path, choice: Choice, costs: Costs, *, prove: bool = False) -> tuple[Matrix, Selection]:
+def _selected(
+    matrix: Path, choice: Choice, costs: Costs, *, here: bool = True, prove: bool = False
+) -> tuple[Matrix, Selection]:
     from harness.runs.select import on_this_host, open_matrix, select
 
     loaded = open_matrix(matrix)
-    return loaded, on_this_host(loaded, select(loaded, choice, costs), prove=prove, say=say)
+    chosen = select(loaded, choice, costs)
+    return loaded, on_this_host(loaded, chosen, prove=prove, say=say) if here else chosen
 
 
 def _rerun(folder: Path) -> RunRecord:
@@ -243,13 +287,13 @@ def _lead_new(
     from harness.runs.folder import create_run_folder, leading
     from harness.runs.record import Recorder
 
-    _prepare(plan)
-    folder = create_run_folder(runs_dir, plan.name)
-    begun(folder)
-    with leading(folder):
-        recorder = Recorder(folder)
-        recorder.write(plan)
-        _lead(folder, recorder, plan, costs, settings)
+    with _executors(plan, settings) as make:
+        folder = create_run_folder(runs_dir, plan.name)
+        begun(folder)
+        with leading(folder):
+            recorder = Recorder(folder)
+            recorder.write(plan)
+            _lead(folder, recorder, plan, costs, settings, make)
 
 
 def _resume(folder: Path, costs: Costs, settings: Settings) -> NoReturn:
@@ -259,25 +303,48 @@ def _resume(folder: Path, costs: Costs, settings: Settings) -> NoReturn:
 
     with leading(folder):
         plan = left_of(folder)
-        _prepare(plan)
-        _lead(folder, open_again(folder, plan), plan, costs, settings)
+        with _executors(plan, settings) as make:
+            _lead(folder, open_again(folder, plan), plan, costs, settings, make)
 
 
-def _prepare(plan: RunRecord) -> None:
+@contextmanager
+def _executors(plan: RunRecord, settings: Settings) -> Generator[MakeExecutor, None, None]:
+    """What makes the executor, with all that the plan's cells need prepared. Raises what is missing."""
     from harness.config.models import Cell
+
+    cells = [Cell.model_validate(cell.config) for cell in plan.cells]
+    if settings.executor is ExecutorKind.DASK:
+        from harness.cluster.executor import DaskExecutor
+        from harness.cluster.images import offers
+        from harness.cluster.lab import open_lab
+
+        images = offers({cell.guest for cell in cells if cell.guest})
+        with open_lab(settings.scheduler, settings.slots, say=say) as lab:
+            yield lambda folder, recorder: DaskExecutor(
+                folder, recorder, lab, images, settings.slots, say=say
+            )
+        return
+    from harness.runs.local import LocalExecutor
     from harness.runs.prepare import prepare
 
-    prepare([Cell.model_validate(cell.config) for cell in plan.cells], say=say)
+    prepare(cells, say=say)
+    yield lambda folder, recorder: LocalExecutor(folder, recorder, settings.slots, say=say)
 
 
-def _lead(folder: Path, recorder: Recorder, plan: RunRecord, costs: Costs, settings: Settings) -> NoReturn:
+def _lead(
+    folder: Path,
+    recorder: Recorder,
+    plan: RunRecord,
+    costs: Costs,
+    settings: Settings,
+    make: MakeExecutor,
+) -> NoReturn:
     """Run the cells, write the reports, and raise Exit with the exit code."""
     from harness.report.baselines import record_comparison
     from harness.report.summary import summarize
     from harness.report.terminal import LiveProgress, print_summary
     from harness.report.write import write_reports
     from harness.runs.execute import Execution, ctrl_c_drains, end_run
-    from harness.runs.local import LocalExecutor
     from harness.runs.plan import jobs_of
 
     console = Console()
@@ -286,8 +353,7 @@ def _lead(folder: Path, recorder: Recorder, plan: RunRecord, costs: Costs, setti
     try:
         with LiveProgress([job.cell for job in jobs], console) as progress:
             progress.update([plan])
-            executor = LocalExecutor(folder, recorder, settings.slots, say=say)
-            execution = Execution(folder, recorder, executor, progress, say=say)
+            execution = Execution(folder, recorder, make(folder, recorder), progress, say=say)
             with ctrl_c_drains(execution):
                 complete = execution.run(jobs)
     except KeyboardInterrupt:

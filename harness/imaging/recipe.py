@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.caching import content_hash
 from harness.config.models import Arch, GuestDefinition
 from harness.errors import UsageError
+from harness.imaging.manifest import FILE_NAME
 from harness.paths import cache_dir, guest_store, image_sources
 
 KIND = "guests"
@@ -50,11 +51,13 @@ def image_folder(definition: GuestDefinition) -> Path:
     """Where the image of this definition is, or would be.
 
     One of our own recipe is in the cache, under the recipe's hash; an imported or installed guest in the store, by its
-    name: it cannot be built again from the checkout alone.
+    name: it cannot be built again from the checkout alone. A store may also hold one of our own recipe, by its name: a
+    host that was given the image of another one has it there, whatever it would have built itself.
     """
-    if definition.recipe == EMBEDDED:
+    stored = guest_store() / definition.name
+    if definition.recipe == EMBEDDED and not (stored / FILE_NAME).is_file():
         return cache_dir() / KIND / f"{definition.name}-{recipe_of(definition).digest}"
-    return guest_store() / definition.name
+    return stored
 
 
 def name_of(folder: Path) -> str:

@@ -94,6 +94,10 @@ class LiveProgress:
                     self._broken = {cell.id for cell in record.cells if cell.promised}
                 case RunEndRecord() | ResumeRecord():
                     pass
+                case IncidentRecord(restarted=True):
+                    self._ended.discard(record.cell)
+                    self._show(record.cell, record)
+                    self._running.pop(record.cell, None)
                 case _ if record.cell not in self._ended:
                     self._show(record.cell, record)
         if self._live:

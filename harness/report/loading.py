@@ -124,6 +124,8 @@ def load_run(folder: Path) -> RunView:
                 end = None
                 cells |= {name: _begun_again(cells[name], record) for name in record.cells if name in cells}
             case _ if record.cell in cells:
+                if isinstance(record, IncidentRecord) and record.restarted:
+                    cells[record.cell] = _fresh(cells[record.cell])
                 cells[record.cell].add(record)
             case _:
                 strays[record.cell] = None
@@ -133,7 +135,7 @@ def load_run(folder: Path) -> RunView:
 
 def _begun_again(cell: CellView, resumed: ResumeRecord) -> CellView:
     """A cell that runs again because it had not ended: what was recorded of it is void, and that it was is shown."""
-    fresh = CellView(cell.plan, retries=list(cell.retries))
+    fresh = _fresh(cell)
     kept = resumed.kept.get(cell.id, "")
     if cell.first_time is not None or kept:  # it had begun; perhaps before anything of it was recorded
         fresh.retries.append(
@@ -147,6 +149,11 @@ def _begun_again(cell: CellView, resumed: ResumeRecord) -> CellView:
             )
         )
     return fresh
+
+
+def _fresh(cell: CellView) -> CellView:
+    """A cell that runs again from its beginning: void but for what went wrong and was tried again."""
+    return CellView(cell.plan, retries=list(cell.retries))
 
 
 def _latest(records: list[Record]) -> datetime:

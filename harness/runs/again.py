@@ -12,6 +12,7 @@ from harness.host.tools import host_facts
 from harness.runs.record import (
     CellEndRecord,
     ClauseRecord,
+    IncidentRecord,
     Recorder,
     ResumeRecord,
     RunRecord,
@@ -41,6 +42,9 @@ def unfinished(folder: Path) -> tuple[str, ...]:
                 ended.difference_update(record.cells)
                 for cell in record.cells:
                     recorded.pop(cell, None)
+            case IncidentRecord(restarted=True):
+                ended.discard(record.cell)
+                recorded.pop(record.cell, None)
             case CellEndRecord():
                 ended.add(record.cell)
             case ClauseRecord():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,11 +62,10 @@ class Execution:
 
         On KeyboardInterrupt the running cells are stopped, then it goes on.
         """
-        waiting = deque(jobs)
+        waiting = list(jobs)
         try:
             while (waiting and not self._draining) or self._executor.running:
-                while waiting and not self._draining and self._submit(waiting[0]):
-                    waiting.popleft()
+                self._start(waiting)
                 if self._draining and not self._said:
                     self._said = True
                     self._say(
@@ -86,6 +84,16 @@ class Execution:
         """Start no more cells; `run` returns when the running ones have ended."""
         self._draining = True
 
+    def _start(self, waiting: list[CellJob]) -> None:
+        """Hand over the jobs that there is room for, and take them off."""
+        for job in list(waiting):
+            if self._draining:
+                return
+            if self._submit(job):
+                waiting.remove(job)
+            elif self._executor.in_order:
+                return
+
     def _submit(self, job: CellJob) -> bool:
         """Hand a job over, or give up on it; False when it has to wait."""
         try:
@@ -100,6 +108,9 @@ class Execution:
             self._show()
         for result in results:
             cell = result.job.cell.id
+            if result.error is not None:
+                record_refusal(self._recorder, result.job.cell, result.error)
+                continue
             self._recorder.write(PhaseRecord(cell=cell, name=PROCESS_PHASE, seconds=round(result.seconds, 3)))
             ended = cell in self._ended
             if not ended or result.status not in PYTEST_DONE:
@@ -115,7 +126,12 @@ class Execution:
 
     def _show(self) -> None:
         records, self._offset = tail_records(self._folder, self._offset)
-        self._ended.update(record.cell for record in records if isinstance(record, CellEndRecord))
+        for record in records:
+            match record:
+                case CellEndRecord():
+                    self._ended.add(record.cell)
+                case IncidentRecord(restarted=True):
+                    self._ended.discard(record.cell)
         self._progress.update(records)
 
 

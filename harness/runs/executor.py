@@ -8,6 +8,7 @@ from typing import Protocol
 
 from harness.config.models import Cell
 from harness.config.requirements import ANY_HOST, Requirements
+from harness.errors import InfrastructureError
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class JobResult:
     """A job's process has ended, after so many seconds. When the scheduler sees this, the job's records are in the run.
 
     `status` is the process's exit status; `log` its output's path in the run's folder, `tail` the last lines of it.
+    `error`: there was no process to its end, and why.
     """
 
     job: CellJob
@@ -36,6 +38,7 @@ class JobResult:
     seconds: float
     log: str
     tail: str
+    error: InfrastructureError | None = None
 
 
 def longest_first(jobs: Iterable[CellJob]) -> list[CellJob]:
@@ -45,6 +48,13 @@ def longest_first(jobs: Iterable[CellJob]) -> list[CellJob]:
 
 class Executor(Protocol):
     """Runs jobs. All calls come from one thread."""
+
+    @property
+    def in_order(self) -> bool:
+        """Whether a job that has to wait keeps those behind it waiting, so that a host keeps its room for a large one.
+
+        Otherwise each waits for room of its own kind.
+        """
 
     def submit(self, job: CellJob) -> bool:
         """Take a job; False when there is no room for it now: the scheduler then asks again, with the same job.

@@ -7,7 +7,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,8 +54,10 @@ class _Running:
 class LocalExecutor:
     """Runs jobs as processes of this host, which die with this one by the kernel's parent-death signal.
 
-    At most `slots` at a time; None: as many as the host has room for.
+    At most `slots` at a time; None: as many as the host has room for. `environment` replaces this process's own.
     """
+
+    in_order = True
 
     def __init__(
         self,
@@ -64,11 +66,13 @@ class LocalExecutor:
         slots: int | None,
         *,
         command: Command = cell_command,
+        environment: Mapping[str, str] | None = None,
         say: Say = lambda _: None,
     ) -> None:
         self._run = run
         self._recorder = recorder
         self._command = command
+        self._environment = environment
         self._admission = Admission(slots, say=say)
         self._jobs: list[_Running] = []
 
@@ -105,6 +109,7 @@ class LocalExecutor:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                env=self._environment,
                 start_new_session=True,
             )
         return _Running(job, memory, process, os.pidfd_open(process.pid), log, time.monotonic())

@@ -158,7 +158,8 @@ class ClauseRecord(RecordModel):
 class IncidentRecord(RecordModel):
     """Trouble outside a clause. `branch`: infrastructure or guest; `evidence`: titles to text or paths.
 
-    `retried`: another try followed, whose own records say what became of it.
+    `retried`: another try followed, whose own records say what became of it. `restarted`: that try is of the whole
+    cell, from its beginning, and what was recorded of the cell before is void.
     """
 
     type: Literal["incident"] = "incident"
@@ -167,6 +168,7 @@ class IncidentRecord(RecordModel):
     message: str
     evidence: dict[str, str] = {}
     retried: bool = False
+    restarted: bool = False
 
 
 class BaselineEntry(BaseModel):
@@ -244,7 +246,14 @@ class Recorder:
 
     def write(self, record: Record) -> None:
         """Append one line; when this returns it is in the file. Raises NoSpace when it cannot be written."""
-        line = _line(record)
+        self._write(_line(record), "a record")
+        self.on_record(record)
+
+    def append(self, lines: bytes) -> None:
+        """Append whole lines that another recorder wrote: all in one write. Raises NoSpace."""
+        self._write(lines, "records")
+
+    def _write(self, line: bytes, what: str) -> None:
         try:
             written = os.write(self._fd, line)
         except OSError as error:
@@ -253,10 +262,9 @@ class Recorder:
             ) from None
         if written != len(line):
             raise NoSpace(
-                f"{self.path} took only {written} of the {len(line)} bytes of a record",
+                f"{self.path} took only {written} of the {len(line)} bytes of {what}",
                 remedy="free some space, then run again",
             )
-        self.on_record(record)
 
     def write_first(self, record: Record) -> None:
         """Write a record unless there are records already: of several processes one does."""

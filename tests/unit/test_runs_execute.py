@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from rich.console import Console
 
 from harness.config.matrix import Matrix
 from harness.config.models import Accel, Cell
@@ -23,6 +25,7 @@ from harness.host.ledger import Reservation, ledger_folder, living
 from harness.host.resources import read_resources
 from harness.host.slots import capacity_mib
 from harness.paths import project_root
+from harness.report.live import LiveProgress
 from harness.report.loading import load_run
 from harness.report.summary import is_red, summarize
 from harness.runs import local
@@ -306,6 +309,8 @@ def test_a_job_that_is_refused_by_the_executor_is_recorded(tmp_path: Path) -> No
     """The seam alone: an executor of another kind, which takes one job at a time and refuses one for good."""
 
     class Other:
+        in_order = True
+
         def __init__(self) -> None:
             self.taken: list[CellJob] = []
             self.closed = False
@@ -451,6 +456,35 @@ def test_a_run_of_which_nothing_is_left_is_not_resumed(interrupted: Path) -> Non
     finish(open_again(interrupted, left_of(interrupted)), "middle", "never", "short")
     with pytest.raises(UsageError, match="there is nothing to resume"):
         left_of(interrupted)
+
+
+def test_what_a_cell_recorded_before_it_began_again_is_void(tmp_path: Path) -> None:
+    """A worker was lost under it: what its first try saw, a violation and all, says nothing any more."""
+    cells = (cell("a"),)
+    recorder = Recorder(tmp_path)
+    recorder.write(plan_run(Matrix(name="t", path=tmp_path, sha256="", cells=cells, excluded=()), cells))
+    judge(recorder, "a", Outcome.FAIL)
+    recorder.write(IncidentRecord(cell="a", branch="infrastructure", message="tried again", retried=True))
+    recorder.write(CellEndRecord(cell="a", verdict=Verdict.BROKEN, reason="", realised=True, duration_s=1))
+    assert unfinished(tmp_path) == ()
+    lost = IncidentRecord(
+        cell="a", branch="infrastructure", message="worker w was lost", retried=True, restarted=True
+    )
+    recorder.write(lost)
+    assert unfinished(tmp_path) == ("a",)
+    assert summarize(tmp_path).exit_code == 3, "it has not ended"
+    shown = io.StringIO()
+    with LiveProgress(cells, Console(file=shown, width=200)) as progress:
+        progress.update(list(read_records(tmp_path)))
+        finish(recorder, "a")
+        progress.update(list(read_records(tmp_path))[-len(PROBE_SUITE) - 1 :])
+    assert shown.getvalue().count("[1/1] a") == 2, shown.getvalue()
+    assert "worker w was lost" in shown.getvalue()
+    assert unfinished(tmp_path) == ()
+    summary = summarize(tmp_path)
+    assert (summary.exit_code, summary.recorded) == (0, summary.planned)
+    assert [retry.message for retry in summary.cells[0].retries] == ["tried again", "worker w was lost"]
+    assert summary.cells[0].incidents == ()
 
 
 def test_a_run_that_goes_on_is_not_resumed_beside_it(interrupted: Path, tmp_path: Path) -> None:

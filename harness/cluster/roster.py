@@ -1,0 +1,121 @@
+"""The workers that a run has seen, and which of them is the next for a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+from harness.caching import Say
+from harness.cluster.images import ImageOffer
+from harness.cluster.lab import Lab
+from harness.cluster.placement import Member, choose, never
+from harness.config.models import Cell
+from harness.deadlines import Deadline
+from harness.errors import InfrastructureError
+from harness.runs.executor import CellJob
+
+#: A worker that was there may take so long to come back.
+WORKER_WAIT_S = 120.0
+
+#: The images that can be sent, by guest: what they are, and the folder of each.
+Offers = Mapping[str, tuple[ImageOffer, Path]]
+
+
+class Roster:
+    """Places cells. It knows which hosts have which image, and how long a cell has waited for workers that are gone."""
+
+    def __init__(self, lab: Lab, offers: Offers, *, say: Say) -> None:
+        self._lab = lab
+        self._offers = offers
+        self._say = say
+        self._seen: dict[str, Member] = {}
+        self._told: set[str] = set()
+        self._gone: set[str] = set()
+        self._reasons: dict[tuple[str, str], str] = {}
+        self._patience: dict[str, Deadline] = {}
+        self._sent: dict[str, set[str]] = {}
+
+    def members(self) -> Mapping[str, Member]:
+        """The workers that are there, by address. Each worker that cannot be used is said once."""
+        members = self._lab.members
+        self._seen.update((member.said.incarnation, member) for member in members.values())
+        for stranger in self._lab.strangers:
+            if stranger not in self._told:
+                self._told.add(stranger)
+                self._say(f"a worker is left alone: {stranger}")
+        return members
+
+    def gone(self, member: Member) -> None:
+        """A worker ends, or has lost a cell: it gets no other, even while it can still be seen."""
+        self._gone.add(member.said.incarnation)
+
+    def offer_for(self, cell: Cell) -> tuple[ImageOffer, Path] | None:
+        """The image that a cell needs."""
+        return self._offers.get(cell.guest or "")
+
+    def place(
+        self, job: CellJob, running: Iterable[tuple[str, Cell]], avoid: Collection[str] = ()
+    ) -> Member | None:
+        """The worker to run a cell now; None: it has to wait. `running` are this run's cells with their addresses.
+
+        Raises InfrastructureError when no worker that was ever there can run it, and when those that could are gone for
+        too long.
+        """
+        members = self.members()
+        there = [member for member in members.values() if member.said.incarnation not in self._gone]
+        reasons = [(member, self._never(job, member)) for member in there]
+        fit = [member for member, reason in reasons if not reason]
+        if fit:
+            self._patience.pop(job.cell.id, None)
+            return self._choose(job, fit, running, avoid)
+        able = [member for member in self._seen.values() if not self._never(job, member)]
+        if not able:
+            raise _nowhere(job, reasons)
+        patience = self._patience.setdefault(job.cell.id, Deadline("a worker", WORKER_WAIT_S))
+        if patience.expired():
+            raise InfrastructureError(
+                f"cell {job.cell.id}: the workers that could run it are lost, and none came back within "
+                f"{patience.seconds:.0f} s",
+                remedy="look at the hosts, then: halpmc run --resume",
+                evidence={"workers": "\n".join(str(member) for member in able)},
+            )
+        return None
+
+    def _choose(
+        self,
+        job: CellJob,
+        fit: Collection[Member],
+        running: Iterable[tuple[str, Cell]],
+        avoid: Collection[str],
+    ) -> Member | None:
+        busy: dict[str, list[Cell]] = {}
+        for address, cell in running:
+            busy.setdefault(address, []).append(cell)
+        member = choose(job, fit, busy, avoid=avoid, image_at=self._stores(job.cell))
+        if member is not None and (offered := self.offer_for(job.cell)):
+            self._sent.setdefault(offered[0].digest, set()).add(member.said.store)
+        return member
+
+    def _stores(self, cell: Cell) -> set[str]:
+        """The stores that have the cell's image, or will have it soon."""
+        offered = self.offer_for(cell)
+        if offered is None:
+            return set()
+        guest, disk = offered[0].guest, offered[0].disk_sha256
+        own = {member.said.store for member in self._seen.values() if member.said.guests.get(guest) == disk}
+        return own | self._sent.get(offered[0].digest, set())
+
+    def _never(self, job: CellJob, member: Member) -> str:
+        key = (job.cell.id, member.said.incarnation)
+        if key not in self._reasons:
+            offered = self.offer_for(job.cell)
+            self._reasons[key] = never(job, member.said, offered[0].disk_sha256 if offered else "")
+        return self._reasons[key]
+
+
+def _nowhere(job: CellJob, reasons: Iterable[tuple[Member, str]]) -> InfrastructureError:
+    words = sorted({f"{member.said.host}: {reason}" for member, reason in reasons})
+    return InfrastructureError(
+        f"cell {job.cell.id} can never run in this lab: {'; '.join(words) or 'it has no worker'}",
+        remedy="add a host that has it, or leave the cell out (halpmc worker SCHEDULER --list shows the hosts)",
+    )
