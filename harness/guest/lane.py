@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 from typing import NoReturn
@@ -27,6 +28,12 @@ class LaneChannel:
         self._check = check
         self._buffer = bytearray()
         port.setblocking(False)
+
+    def forget(self) -> None:
+        """Drop what came before anybody was asked: UEFI firmware writes its console to every serial port."""
+        with contextlib.suppress(OSError):
+            while self._port.recv(READ_BYTES):
+                pass
 
     def send_line(self, line: bytes) -> None:
         """Send a line; the line feed is added. Raises ProtocolError for one that the port cannot take."""

@@ -314,6 +314,7 @@ class GuestStarter:
     def join(self, vm: Vm, folder: Path) -> ClientSession:
         """The client that waits at the serial lane."""
         channel = LaneChannel(vm.lane, vm.check)
+        channel.forget()
         return ClientSession(channel, greeting_timeout_s=LANE_S, log=folder / "client.log", runs=True)
 
     @contextmanager
