@@ -22,6 +22,7 @@ from harness.probe.accelerator import choose_accelerator
 from harness.probe.models import PmuVerdict
 from harness.probe.run import DEFAULT_MACHINES, run_probe
 from harness.runs.capabilities import Capabilities, read_capabilities
+from harness.runs.needs import usual_needs
 
 #: The key under which dask's scheduler tells it of a worker.
 KEY = "halpmc"
@@ -57,7 +58,7 @@ def version() -> str:
 def announce(slots: int | None = None, *, prove: bool = True, say: Say = lambda _: None) -> Announcement:
     """Look at this host. With `prove` KVM is proved, and the PMU probe asked under it, in some seconds."""
     pmu, no_vpmu = _pmu(say) if prove else ("not looked at", "")
-    has = read_capabilities()
+    has = read_capabilities(needs=usual_needs())
     if no_vpmu and not has.vpmu_missing:
         has = has.model_copy(update={"vpmu_missing": no_vpmu})
     return Announcement(

@@ -9,6 +9,7 @@ from harness.errors import HalpmcError
 from harness.host.kernel import KernelFacts
 from harness.host.starve import Perf, against
 from harness.host.tools import require_tool
+from harness.probe.run import DEFAULT_MACHINES
 from harness.vm.firmware import find_uefi
 from harness.vm.tpm import PROGRAM
 
@@ -31,6 +32,16 @@ def needs_of(cell: Cell) -> tuple[str, ...]:
         )
         if wanted
     )
+
+
+def usual_needs() -> tuple[str, ...]:
+    """What cells may need whose machines are the usual ones: for a host that tells what it has before it knows a cell."""
+    firmware = tuple(
+        f"{kind} {arch} {machine}"
+        for arch, machine in DEFAULT_MACHINES.items()
+        for kind in (Firmware.UEFI, Firmware.SECURE_BOOT)
+    )
+    return (TPM, VBS, STARVE, *firmware)
 
 
 def _firmware_need(cell: Cell) -> str:

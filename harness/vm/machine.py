@@ -234,7 +234,9 @@ def _disk(machine: Machine, control: Control) -> list[str]:
         return []
     file = _written(machine, machine.disk, machine.disk_format, control.overlay)
     device = DISK_DEVICES.get(machine.disk_device, machine.disk_device)
-    index = 1 if machine.boot == "medium-once" else 0
+    index = (
+        1 if machine.boot == "medium-once" or machine.direct_boot else 0
+    )  # QEMU's own kernel is first, on x86 as 0
     return ["-drive", f"if=none,id=disk0,{file}", "-device", f"{device},drive=disk0,bootindex={index}"]
 
 
