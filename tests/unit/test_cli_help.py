@@ -26,6 +26,10 @@ NO_JSON = {
     "run": "writes summary.json into the run's folder",
     "serve": "answers in the browser",
     "schema": "prints JSON anyway",
+    "ci": "prints a workflow file",
+    "annotate": "prints lines in the form of a CI service",
+    "shell": "hands over a session",
+    "attach": "hands over a session",
 }
 
 

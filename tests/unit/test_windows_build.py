@@ -109,7 +109,7 @@ def test_a_second_image_of_a_release_is_still_told_by_its_medium(
     first.mkdir(parents=True)
     write_definition(first, GUEST.model_copy(update={"name": first.name, "disk_device": "virtio-blk-pci"}))
     built: list[GuestDefinition] = []
-    monkeypatch.setattr(guest_build, "_build_windows", lambda guest, *_: built.append(guest))
+    monkeypatch.setattr(guest_build, "_build_windows", lambda guest, *_, **__: built.append(guest))
     options = ["guest", "build", "windows", "--iso", str(tmp_path / "en-US" / "windows.iso")]
     done = CliRunner().invoke(app, [*options, "--as", "second"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
