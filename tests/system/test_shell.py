@@ -192,7 +192,7 @@ def test_ports_for_debuggers_and_ctrl_c(home: Path) -> None:
             assert "PacketSize=" in gdb_packet(connection, "qSupported:multiprocess+")
             registers = gdb_packet(connection, "g")
             assert len(registers) >= 2 * 8 * 17, "16 general registers and rip, at least"
-            assert gdb_packet(connection, "D") == "OK"  # the guest goes on
+            assert gdb_packet(connection, "D;1") == "OK"  # the guest goes on
         child.send("echo it goes $((40 + 2))\r")
         child.expect_exact("it goes 42", timeout=ANSWER_S)
         child.kill(signal.SIGINT)
