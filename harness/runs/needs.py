@@ -35,7 +35,7 @@ def needs_of(cell: Cell) -> tuple[str, ...]:
 
 
 def usual_needs() -> tuple[str, ...]:
-    """What cells may need whose machines are the usual ones: for a host that tells what it has before it knows a cell."""
+    """What cells with the usual machines may need: for a host that tells what it has before it knows a cell."""
     firmware = tuple(
         f"{kind} {arch} {machine}"
         for arch, machine in DEFAULT_MACHINES.items()

@@ -14,7 +14,7 @@ from tests.documents.parsing import bare, expand, names
 
 @cache
 def definitions(path: Path) -> dict[str, str]:
-    """The source of each function, class and constant of a test module, and of those that it takes from other test modules."""
+    """The source of each function, class and constant of a test module, and of what it imports from others."""
     found: dict[str, str] = {}
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests."):
