@@ -10,15 +10,13 @@ import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
 if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
     from xdist.workermanage import WorkerController
-
-    from harness.plugin_cells import CellPlugin
 
 RUN_DIR = "halpmc_run_dir"
 CELLS = "worker-cells.json"
@@ -48,23 +46,31 @@ def tell_cells(folder: Path, cells: Mapping[str, str]) -> None:
     scratch.replace(folder / CELLS)  # all workers tell the same, or xdist refuses them
 
 
+class Leader(Protocol):
+    """Who leads the run: the plugin of a session with cells."""
+
+    def shared_run(self) -> Path:
+        """The folder of the one run that all workers record into."""
+        ...
+
+
 class Controller:
     """What the controller does: one folder for all workers, whole cells for each. Only where there are workers."""
 
-    def __init__(self, plugin: CellPlugin) -> None:
-        self._plugin = plugin
+    def __init__(self, leader: Leader) -> None:
+        self._leader = leader
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: WorkerController) -> None:
         """Tell the worker where the run is."""
-        node.workerinput[RUN_DIR] = str(self._plugin.shared_run())
+        node.workerinput[RUN_DIR] = str(self._leader.shared_run())
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> LoadScopeScheduling:
         """Tests of one cell go to one worker, other tests by their module, whatever --dist says."""
         from xdist.scheduler import LoadScopeScheduling
 
-        folder = self._plugin.shared_run()
+        folder = self._leader.shared_run()
 
         @cache
         def cells() -> dict[str, str]:

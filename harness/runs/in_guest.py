@@ -120,7 +120,9 @@ def _tool(system: System, command: str) -> None:
     done = system.run(command)
     if done.exit_code != 0:
         said = " ".join((done.text() + done.stderr.decode("utf-8", "replace")).split())
-        raise GuestError(f"`{command}` ended in the guest with exit code {done.exit_code}: {said}")
+        raise GuestError(
+            f"the command `{command}` ended in the guest with exit code {done.exit_code}: {said}"
+        )
 
 
 def _on_off(value: bool) -> str:

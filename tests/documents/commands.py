@@ -41,10 +41,19 @@ PROGRAMS = (
         "curl",
         "dask",
         "bcdedit",
+        "shutdown",
+        "install",
+        "journalctl",
+        "gdb",
+        "socat",
+        "windbg",
+        "qemu-system-x86_64",
     ),
 )
 SCRIPTS = r"ci/[a-z-]+"
-BEGINS = re.compile(rf"(?:[A-Z_]+=\S* )*(?:{'|'.join(PROGRAMS)}|{SCRIPTS})(?= |$)")
+BEGINS = re.compile(
+    rf"(?:[A-Z_]+=\S* )*(?:[a-z]+=\$\()?(?:\.venv/bin/)?(?:{'|'.join(PROGRAMS)}|{SCRIPTS})(?= |$)"
+)
 
 #: Languages of fenced blocks that hold commands; other languages (yaml, python …) hold none.
 SHELL = ("", "sh", "bash", "console")
@@ -127,7 +136,10 @@ def of_block(page: str, block: list[_Line]) -> list[Found]:
 
     Behind prompts (`$ `) other lines are what the command prints. Without prompts every line is a command, a comment,
     or the rest of the line above (which ends in a backslash, or the line is indented); ValueError for any other.
+    A block that begins with `#!` is a script: one command, its lines divided by `; `.
     """
+    if block[0].text.startswith("#!"):
+        return [Found(page, block[0].number, "; ".join(normalised(line.text) for line in block[1:]))]
     prompts = any(line.text.startswith(_PROMPT) for line in block)
     if not prompts and not any(BEGINS.match(line.text) for line in block):
         return []

@@ -5,6 +5,7 @@
     MATRIX            a matrix of one probe-only cell
     docs.yaml         the same and a cell with the embedded guest
     FILE.sys, mydriver.sys   the test driver
+    test_mine.py      the tests that docs/pytest.md shows
     MEMORY.DMP        a memory dump in which the test driver is implicated
     DISK, win.vhdx    a disk of 4 MiB; `id`, `FILE`: a key; `PEM`: a certificate with its key
     runs              the folder of runs: runs/RUN and runs/NEW at Place.RUN
@@ -100,6 +101,8 @@ def make_desk(folder: Path, *, own_cache: bool) -> Desk:
     head = "schema: 1\nname: docs\ninclude:\n"
     (folder / "MATRIX").write_text(f"{head}  - {PROBE_CELL}\n")
     (folder / "docs.yaml").write_text(f"{head}  - {PROBE_CELL}\n  - {GUEST_CELL}\n")
+    example = (project_root() / "docs" / "pytest.md").read_text().split("```python\n")[1]
+    (folder / "test_mine.py").write_text(example.partition("```")[0])
     (folder / "MEMORY.DMP").write_bytes(triage())
     (folder / "runs").mkdir()
     qemu_img("convert", "-O", "vhdx", partitioned(folder / "raw"), folder / "DISK")

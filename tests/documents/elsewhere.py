@@ -9,19 +9,19 @@ from functools import cache
 from pathlib import Path
 
 from harness.paths import project_root
-from tests.documents.parsing import expand, names
+from tests.documents.parsing import bare, expand, names
 
 
 @cache
 def definitions(path: Path) -> dict[str, str]:
-    """The source of each function and constant of a test module, and of those that it takes from other test modules."""
+    """The source of each function, class and constant of a test module, and of what it imports from others."""
     found: dict[str, str] = {}
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests."):
             module = project_root() / f"{(node.module or '').replace('.', '/')}.py"
             there = definitions(module) if module.exists() else {}
             found |= {item.name: there[item.name] for item in node.names if item.name in there}
-        elif isinstance(node, ast.FunctionDef):
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             found[node.name] = ast.unparse(node)
         elif isinstance(node, ast.Assign):
             found |= {ast.unparse(target): ast.unparse(node) for target in node.targets}
@@ -51,12 +51,12 @@ def source_of(node: str) -> str:
 
 def words_of(command: str) -> list[str]:
     """What a test that executes the command has to name: the script, or the subcommand and every option."""
-    words = shlex.split(expand(command))
+    words = shlex.split(expand(bare(command)))
     if words[0].startswith("ci/"):
         return [words[0].removeprefix("ci/")]
     subcommand: list[str] = []
     if words[0] == "halpmc":
-        name = max((name for name in names() if " ".join(words[1:]).startswith(name)), key=len)
+        name = max((name for name in names() if " ".join(words[1:]).startswith(name)), key=len, default="")
         subcommand = name.split()
     return [*subcommand, *(word.partition("=")[0] for word in words[1:] if word.startswith("-"))]
 

@@ -64,6 +64,12 @@ def expand(command: str) -> str:
     return re.sub(r"\b([A-Z]+)\|\S+", r"\1", text)
 
 
+def bare(command: str) -> str:
+    """The call in a line of shell: without what keeps its output (`x=$(…)`, `>file`) and the environment's folder."""
+    kept = re.fullmatch(r"[a-z]+=\$\((.*)\)", command)
+    return re.sub(r" \d?> ?\S+", "", kept[1] if kept else command).removeprefix(".venv/bin/")
+
+
 def parse(command: str) -> None:
     """Have the parser take a `halpmc` command apart: subcommand, options, arguments, and the types of their values.
 
@@ -77,6 +83,10 @@ def parse(command: str) -> None:
     context: Any = None
     node: Any = root()
     name: Any = "halpmc"
+    if words and words[0].startswith("-"):
+        if words[0] not in options(node):
+            raise typer.BadParameter(f"No such option: {words[0]}")
+        return
     while isinstance(node, TyperGroup):
         context = node.context_class(node, info_name=name, parent=context)
         if not words:

@@ -8,7 +8,8 @@ page, write it in the page and add a row here, in the first of these forms that 
   `instead` gives other words for some of its own, `add` more words; where less is done than the page says, `narrowed`
   says why.
 * `Elsewhere(command, node)`: another test runs it already. Its source, with the helpers that it uses, has to have the
-  command's subcommands and options; `through` names a script that it starts, which has them in its place.
+  command's subcommands and options; `through` names a script that it starts, or a page whose lines it executes, which
+  has them in its place.
 * `NotHere(command, reason, checks)`: nothing here can run it. It is checked as far as it can be, and counted in
   EXCEPTIONS.
 """
@@ -18,13 +19,29 @@ from __future__ import annotations
 from tests.documents.forms import Check, Elsewhere, Executed, NotHere, Place, Row
 
 #: How many commands nobody executes. Raising it is a decision: say why in the row.
-EXCEPTIONS = 19
+EXCEPTIONS = 38
 
 _DEMO = "tests/system/test_demo.py::test_the_demo_gives_the_right_verdict_in_every_cell"
 _BENCH = "tests/system/test_bench.py::"
 _GOING_ON = "tests/system/test_going_on.py::"
 _KILL = "tests/system/test_kill_matrix.py::test_some_of_each_kind_are_noticed_and_the_sound_hal_conforms"
 _IMPORT = "tests/system/test_import.py::test_from_a_disk_to_a_cell"
+_BY_HAND = "tests/system/test_ci_pipeline.py::test_the_same_by_hand_as_the_text_says"
+_NIGHT = "tests/unit/test_docs_ci.py::test_a_night_is_mailed_with_its_subject_and_posted_with_its_text"
+_WORKFLOWS = "tests/unit/test_docs_ci.py::test_every_workflow_in_the_text_is_made"
+_CI_PAGE = "docs/ci.md"
+_LAB = (
+    "tests/system/test_cluster.py::test_a_run_on_two_workers_of_which_one_is_killed_is_complete_and_shows_it"
+)
+_LISTED = "tests/unit/test_cluster_cli.py::test_the_workers_of_a_lab_are_listed"
+_SHELL = "tests/system/test_shell.py::"
+_CELLS = "tests/system/test_pytest_cells.py::"
+_WHEEL = "tests/system/test_wheel.py::"
+_PACKAGES = "takes packages from an index; tests/system/test_wheel.py installs the wheel without one"
+_DEBUGGER = "needs a Windows with a debugger; tests/system/test_shell.py connects to the sockets itself"
+_SOCKETS = (
+    "ci/bootstrap installs neither gdb nor socat; tests/system/test_shell.py connects to the sockets itself"
+)
 _MEDIUM = "no Windows medium may be here"
 _WDK = "no WDK may be here; tests/own_driver/test_wdk_build.py goes the way through a guest with a stand-in"
 _IN_WINDOWS = "typed in a Windows guest"
@@ -59,6 +76,10 @@ ROWS: tuple[Row, ...] = (
     Executed("export PATH=$PWD/.venv/bin:$PATH", r""),
     # -- plans --
     Executed("halpmc plan ci/matrices/demo.yaml", r"23 cells"),
+    Executed("halpmc plan demo", r"23 cells"),
+    Executed("halpmc matrices", r"aarch64[\s\S]*defects[\s\S]*demo"),
+    Executed("halpmc schema matrix", r'"properties"'),
+    Executed("halpmc schema NAME", r'"properties"', instead={"NAME": "summary"}),
     Executed("halpmc plan ci/matrices/demo.yaml --cell arm64-pmu_on-shared", r"1 of 23 cells"),
     Executed("halpmc plan ci/matrices/demo.yaml -k 'nehalem and not pmu_on'", r"of 23 cells"),
     Executed(
@@ -86,6 +107,13 @@ ROWS: tuple[Row, ...] = (
     ),
     Executed(
         "halpmc run ci/matrices/demo.yaml --strict-baseline",
+        r"2 of 2 planned results recorded",
+        at=Place.RUN,
+        add="--cell aarch64-probe-pmu_on",
+        narrowed=_PART,
+    ),
+    Executed(
+        "halpmc run demo",
         r"2 of 2 planned results recorded",
         at=Place.RUN,
         add="--cell aarch64-probe-pmu_on",
@@ -293,7 +321,188 @@ ROWS: tuple[Row, ...] = (
         narrowed="100 races take minutes",
     ),
     Executed("python -m harness.config.defects", r"double-grant"),
+    # -- installed from a wheel --
+    NotHere("pipx install halpmc", _PACKAGES, (Check.SYNTAX,)),
+    NotHere("pipx uninstall halpmc", _ADMINISTRATION, (Check.SYNTAX,)),
+    NotHere("pip install 'halpmc[cluster]'", _PACKAGES, (Check.SYNTAX,)),
+    NotHere("pip install 'halpmc[dev]'", _PACKAGES, (Check.SYNTAX,)),
+    Elsewhere(".venv/bin/python -m hatchling build -t wheel", f"{_WHEEL}test_it_carries_what_git_has"),
+    Executed("halpmc docs faults", r"\| fault"),
+    Executed("halpmc version --full", r"\+[0-9a-f]{16}"),
+    NotHere(
+        "halpmc --install-completion",
+        "changes the shell's own files; what it installs is what --show-completion prints",
+        _VMS,
+    ),
+    Elsewhere(
+        "halpmc --show-completion",
+        "tests/unit/test_cli_help.py::test_the_script_for_bash_completes_in_bash",
+    ),
+    Elsewhere("halpmc run matrix.yaml", f"{_WHEEL}test_a_matrix_of_the_users_own_runs"),
+    Elsewhere(
+        "pytest --halpmc-matrix matrix.yaml",
+        f"{_WHEEL}test_the_plugin_and_the_suite_in_somebody_elses_repository",
+    ),
+    Elsewhere(
+        "pytest --halpmc-matrix matrix.yaml --pyargs harness.suite",
+        f"{_WHEEL}test_the_plugin_and_the_suite_in_somebody_elses_repository",
+    ),
+    Elsewhere(
+        "pytest --pyargs harness.suite --halpmc-matrix demo",
+        f"{_WHEEL}test_the_plugin_and_the_suite_in_somebody_elses_repository",
+    ),
+    # -- pytest --
+    Executed(
+        "pytest --fixtures",
+        r"fresh_guest",
+        add="tests/contract",
+        narrowed="the other tests beside it are the project's own",
+    ),
+    Executed(
+        "pytest test_mine.py --halpmc-matrix ci/matrices/demo.yaml -k 'embedded and refuse'",
+        r"test_the_routines_are_there\[embedded-nehalem-pmu_off-shared-refuse\]",
+        add="--collect-only -q",
+        narrowed="tests/system/test_pytest_cells.py runs them",
+    ),
+    Elsewhere(
+        "pytest tests/contract --halpmc-matrix ci/matrices/demo.yaml -n 2",
+        f"{_CELLS}test_workers_of_xdist_take_whole_cells_of_one_run",
+    ),
+    Elsewhere(
+        "pytest tests/contract --halpmc-matrix ci/matrices/demo.yaml --halpmc-pause-on-failure",
+        f"{_CELLS}test_pausing_at_a_failure",
+    ),
+    Elsewhere(
+        "pytest tests/contract --halpmc-matrix ci/matrices/demo.yaml --halpmc-keep=failed",
+        f"{_CELLS}test_keeping_the_vm_of_the_first_failure",
+    ),
+    # -- a VM at one's desk --
+    Elsewhere("halpmc shell embedded", f"{_SHELL}test_a_shell_at_a_terminal"),
+    Elsewhere("halpmc attach FOLDER/monitor.sock", f"{_SHELL}test_a_shell_at_a_terminal"),
+    Elsewhere("halpmc shell embedded --gdb", f"{_SHELL}test_ports_for_debuggers_and_ctrl_c"),
+    Elsewhere(
+        "halpmc shell arm64-pmu_on-shared --matrix ci/matrices/demo.yaml",
+        f"{_SHELL}test_a_command_with_files_in_a_cell_of_a_matrix",
+    ),
+    Executed(
+        "halpmc shell runs/<run>/cells/<id>",
+        r"Windows 10\.0",
+        at=Place.RUN,
+        add="-- ver",
+        narrowed="nobody is here to type; tests/system/test_shell.py does, at a terminal",
+    ),
+    Executed(
+        "halpmc shell runs/<folder>/cells/<id> -- COMMAND",
+        r"Windows 10\.0",
+        at=Place.RUN,
+        instead={"COMMAND": "ver"},
+    ),
+    NotHere("gdb -ex 'target remote /tmp/halpmc-shell-…/gdb.sock'", _SOCKETS, (Check.SYNTAX,)),
+    NotHere("socat TCP-LISTEN:1234,bind=127.0.0.1 UNIX-CONNECT:gdb.sock", _SOCKETS, (Check.SYNTAX,)),
+    NotHere(
+        "socat TCP-LISTEN:5555,bind=127.0.0.1 UNIX-CONNECT:/tmp/halpmc-shell-…/kd.sock",
+        _SOCKETS,
+        (Check.SYNTAX,),
+    ),
+    NotHere("windbg -k com:ipport=5555,port=127.0.0.1", _DEBUGGER, (Check.SYNTAX,)),
+    NotHere("windbg -k net:port=50000,key=1.2.3.4", _DEBUGGER, (Check.SYNTAX,)),
+    NotHere(
+        "qemu-system-x86_64 … -netdev stream,id=kd,server=off,addr.type=unix,addr.path=kd.sock -device "
+        "e1000e,netdev=kd",
+        _DEBUGGER,
+        (Check.SYNTAX,),
+    ),
+    # -- every night, shards --
+    Elsewhere(
+        "halpmc nightly ci/matrices/demo.yaml --runs-dir runs",
+        "tests/system/test_ci_pipeline.py::test_two_nights_by_cron",
+    ),
+    Executed(
+        "halpmc nightly ci/matrices/demo.yaml --keep 60",
+        r"all conform",
+        at=Place.RUN,
+        add="--cell aarch64-probe-pmu_on",
+        narrowed=_PART,
+    ),
+    Elsewhere(
+        "cd /srv/halpmc; .venv/bin/halpmc nightly ci/matrices/demo.yaml --keep 60 --mail >night.eml 2>night.log; "
+        "code=$?; sendmail team@example.org <night.eml; exit $code",
+        _NIGHT,
+        through=_CI_PAGE,
+    ),
+    Elsewhere(
+        "curl --silent --fail -H 'Content-Type: application/json' --data @night.json https://chat.example/hook",
+        _NIGHT,
+        through=_CI_PAGE,
+    ),
+    Elsewhere(
+        "halpmc ci github ci/matrices/demo.yaml --shards 4 --cron '17 2 * * *'",
+        _WORKFLOWS,
+        through=_CI_PAGE,
+    ),
+    Elsewhere(
+        "halpmc ci github ci/matrices/demo.yaml --shards 2 --pull-request", _WORKFLOWS, through=_CI_PAGE
+    ),
+    Elsewhere(
+        "halpmc ci gitlab ci/matrices/demo.yaml --shards 4 --cron '17 2 * * *' --label kvm",
+        _WORKFLOWS,
+        through=_CI_PAGE,
+    ),
+    Elsewhere(
+        "halpmc ci jenkins ci/matrices/demo.yaml --shards 4 --label kvm -o build/Jenkinsfile",
+        _WORKFLOWS,
+        through=_CI_PAGE,
+    ),
+    Elsewhere("halpmc plan … --json", _BY_HAND, through=_CI_PAGE),
+    Elsewhere("halpmc run … --shard K/N --costs plan.json", _BY_HAND, through=_CI_PAGE),
+    Elsewhere("halpmc plan ci/matrices/demo.yaml --json > build/plan.json", _BY_HAND, through=_CI_PAGE),
+    Elsewhere(
+        "halpmc run ci/matrices/demo.yaml --shard 1/2 --costs build/plan.json --runs-dir build/shards",
+        _BY_HAND,
+        through=_CI_PAGE,
+    ),
+    Elsewhere(
+        "halpmc run ci/matrices/demo.yaml --shard 2/2 --costs build/plan.json --runs-dir build/shards",
+        _BY_HAND,
+        through=_CI_PAGE,
+    ),
+    Elsewhere(
+        "run=$(halpmc merge build/shards --plan build/plan.json --into runs)", _BY_HAND, through=_CI_PAGE
+    ),
+    Elsewhere('halpmc annotate "$run" --format github', _BY_HAND, through=_CI_PAGE),
+    Elsewhere("halpmc merge shards --into runs", _BY_HAND, through=_CI_PAGE),
+    Elsewhere("halpmc annotate runs/<folder>", _BY_HAND, through=_CI_PAGE),
+    # -- a lab --
+    Elsewhere("dask scheduler --host tcp://10.9.0.1 --no-dashboard", _LAB),
+    Elsewhere("halpmc worker tcp://10.9.0.1:8786", _LAB),
+    Elsewhere("halpmc worker tcp://LAB:8786", _LAB),
+    Elsewhere("halpmc worker tcp://10.9.0.1:8786 --list", _LISTED),
+    Elsewhere("halpmc run MATRIX --executor dask --scheduler tcp://10.9.0.1:8786", _LAB),
+    Elsewhere("halpmc run MATRIX --executor dask --scheduler tcp://LAB:8786", _LAB),
+    NotHere("adduser --system --group halpmc", _ADMINISTRATION, (Check.SYNTAX,)),
+    Executed(
+        "install -m 0644 ci/lab/halpmc-worker.service /etc/systemd/system/",
+        r"",
+        instead={"/etc/systemd/system/": "halpmc-worker.service"},
+    ),
+    Executed(
+        "install -D -m 0640 -g halpmc ci/lab/lab.env.example /etc/halpmc/lab.env",
+        r"",
+        instead={"-g halpmc ": "", "/etc/": "etc/"},
+        narrowed="no group is made on this machine",
+    ),
+    NotHere("systemctl enable --now halpmc-worker", _ADMINISTRATION, (Check.SYNTAX,)),
+    NotHere("journalctl -u halpmc-worker -f", "the unit runs on no machine of the tests", (Check.SYNTAX,)),
     # -- typed elsewhere --
+    NotHere("bcdedit /debug on", _IN_WINDOWS, (Check.SYNTAX,)),
+    NotHere("bcdedit /dbgsettings serial debugport:3 baudrate:115200", _IN_WINDOWS, (Check.SYNTAX,)),
+    NotHere(
+        "bcdedit /dbgsettings net hostip:169.254.1.1 port:50000 key:1.2.3.4 nodhcp",
+        _IN_WINDOWS,
+        (Check.SYNTAX,),
+    ),
+    NotHere('bcdedit /set "{dbgsettings}" busparams 0.16.0', _IN_WINDOWS, (Check.SYNTAX,)),
+    NotHere("shutdown /r /t 0", _IN_WINDOWS, (Check.SYNTAX,)),
     NotHere("bcdedit /ems on", _IN_WINDOWS, (Check.SYNTAX,)),
     NotHere("bcdedit /emssettings EMSPORT:1 EMSBAUDRATE:115200", _IN_WINDOWS, (Check.SYNTAX,)),
     NotHere("bcdedit /set testsigning on", _IN_WINDOWS, (Check.SYNTAX,)),

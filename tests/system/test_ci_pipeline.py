@@ -255,7 +255,7 @@ def test_two_nights_by_cron(tmp_path: Path) -> None:
 
 
 def test_the_same_by_hand_as_the_text_says(origin: Path) -> None:
-    text = (project_root() / "docs" / "ci.md").read_text().partition("The same by hand")[2]
+    text = (project_root() / "docs/ci.md").read_text().partition("The same by hand")[2]
     lines = re.findall(r"^ {4}(.*)$", text, re.MULTILINE)
     assert len(lines) == 5
     setup = "sh install.sh; mkdir -p build; PATH=$PWD/bin:$PATH"

@@ -30,8 +30,16 @@ UNKNOWN_TO = {
     "vm": ("harness.contract",),
     "report": ("harness.vm", "harness.guest", "harness.windows", "harness.probe.run"),
 }
-#: Of these parts, all that others may import: the whole list.
-ONLY = {("report", "runs"): ("harness.runs.record", "harness.runs.forecast")}
+#: Of these parts, all that others may import: the whole list. `planned` is what the first record holds; `folder`
+#: makes the folder of a run, which merged shards are.
+ONLY = {
+    ("report", "runs"): (
+        "harness.runs.record",
+        "harness.runs.planned",
+        "harness.runs.forecast",
+        "harness.runs.folder",
+    )
+}
 
 
 @dataclass(frozen=True)

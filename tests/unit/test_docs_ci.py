@@ -22,7 +22,7 @@ from harness.report.nightly_text import mail
 from tests.unit.test_ci_workflows import is_shell
 from tests.unit.test_cli import halpmc
 
-TEXT = (project_root() / "docs" / "ci.md").read_text()
+TEXT = (project_root() / "docs/ci.md").read_text()
 CI = re.findall(r"^ {4}(halpmc ci .*)$", TEXT, re.MULTILINE)
 SCRIPTS = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
 

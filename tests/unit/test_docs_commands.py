@@ -18,7 +18,7 @@ from tests.documents.commands import BEGINS, all_commands, blocks, of_block, pag
 from tests.documents.desk import Desk, execute, line_of, make_desk
 from tests.documents.elsewhere import missing_words, source_of
 from tests.documents.forms import Check, Elsewhere, Executed, NotHere, Place
-from tests.documents.parsing import UsageError, expand, is_name, names, options, parse
+from tests.documents.parsing import UsageError, bare, expand, is_name, names, options, parse, root
 from tests.documents.rows import EXCEPTIONS, ROWS
 
 
@@ -26,9 +26,9 @@ def halpmc_commands(command: str) -> list[str]:
     """The calls of halpmc in a line of shell. A line with an ellipsis stands for many, and is left to its row."""
     if "…" in command.replace("<…>", ""):
         return []
-    if command.startswith("for "):
-        return re.findall(r"; do (halpmc [^;]*);", command)
-    return [command] if command.startswith("halpmc ") else []
+    if command.startswith(("for ", "cd ")):
+        return [bare(one) for one in re.findall(r"; (?:do )?((?:\.venv/bin/)?halpmc [^;]*)", command)]
+    return [bare(command)] if bare(command).startswith("halpmc ") else []
 
 
 COMMANDS = {found.text: found for found in all_commands()}
@@ -39,8 +39,19 @@ NOT_HERE = [row for row in ROWS if isinstance(row, NotHere)]
 #: Options in the pages that are no option of `halpmc`, nor of its part in pytest: whose they are.
 OTHERS = {
     "--collect-only": "pytest",
+    "--data": "curl",
     "--device": "docker, podman",
+    "--dist": "pytest-xdist",
+    "--fail": "curl",
+    "--fixtures": "pytest",
+    "--group": "adduser",
     "--group-add": "docker, podman",
+    "--junitxml": "pytest",
+    "--no-dashboard": "dask",
+    "--now": "systemctl",
+    "--pyargs": "pytest",
+    "--silent": "curl",
+    "--system": "adduser",
     "--version": "QEMU, in the words of an error",
 }
 
@@ -165,7 +176,8 @@ def code_of(page: Path) -> list[tuple[int, str]]:
 
 
 def test_every_option_that_a_page_names_exists() -> None:
-    known = {spelling for command in names().values() for spelling in options(command)} | OTHERS.keys()
+    known = {spelling for command in (root(), *names().values()) for spelling in options(command)}
+    known |= OTHERS.keys()
     plugin = (project_root() / "harness" / "plugin_options.py").read_text()
     known |= {f"--halpmc-{name.replace('_', '-')}" for name in re.findall(r'"(?:halpmc_)?([a-z_]+)"', plugin)}
     unknown = [
@@ -221,11 +233,18 @@ def test_blocks_are_read_as_they_are_typed() -> None:
     code, prose = blocks(
         "Try `halpmc\ndoctor --json`:\n\n    $ halpmc run M \\\n        --cell a\n    output of it\n    $ ci/test\n\n"
         "```sh\nhalpmc guest import DISK\n                --as N   # where\n```\n```yaml\nhalpmc: no\n```\n"
+        "```sh\n#!/bin/sh\ncd x\nf=$(halpmc doctor)  # in it\n```\n"
     )
     assert [[found.text for found in of_block("page", block)] for block in code] == [
         ["halpmc run M --cell a", "ci/test"],
         ["halpmc guest import DISK --as N"],
+        ["cd x; f=$(halpmc doctor)"],
     ]
+    assert (
+        bare("f=$(halpmc plan M --json)")
+        == bare(".venv/bin/halpmc plan M --json 2>log >f")
+        == "halpmc plan M --json"
+    )
     assert spans(prose) == [(1, "halpmc doctor --json")]
     assert BEGINS.match("halpmc-setup: x") is None
 

@@ -41,7 +41,7 @@ def load(tmp_path: Path) -> dict[str, Matrix]:
 
 def test_every_example_is_found() -> None:
     assert len(BY_NAME) == len(EXAMPLES) == TEXT.count("```yaml") == 6
-    assert len(COMMANDS) == 6
+    assert len(COMMANDS) == 7
 
 
 def test_every_example_loads_and_is_what_the_text_says(load: dict[str, Matrix]) -> None:
