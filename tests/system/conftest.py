@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,9 @@ from harness.imaging.store import find_guest
 from harness.paths import cache_dir
 from harness.probe.build import build_probe
 from harness.report.summary import Summary, summarize
+
+# A shell that starts this in the background ignores Ctrl-C for it and for every child. The children are to hear it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HALPMC = [sys.executable, "-m", "harness.cli"]
 

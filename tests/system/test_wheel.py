@@ -327,5 +327,6 @@ def test_the_plugin_and_the_suite_in_somebody_elses_repository(installed: Instal
     judged = {record["test"].partition("[")[0] for record in records if record.get("clause") == "FREE-3"}
     assert judged == {
         "tests/contract/test_free.py::test_null_is_an_invalid_parameter",
+        "tests/contract/test_free.py::test_null_frees_nothing_of_the_holder",
         "tests/contract/test_mine.py::test_null_is_not_freed",
     }
