@@ -31,10 +31,10 @@ Figures = dict[str, float]
 def bench_race(cell: Cell, runs: int, *, say: Say) -> Figures:
     """`caught` of `runs` verdicts about the cell's defect, or none, were a violation; `unsure` were none at all.
 
-    `races` is how many a verdict took in the mean. `p` is how often the defect shows where calls meet, as far as the
-    races tell: meetings up to the round in which it first did, of the kind (requests, or frees with requests) of which
-    there were more, so rather too small than too large. `needed` is how many meetings notice it in 99 of 100 verdicts;
-    `meetings` how many the suite asks for.
+    `races` is how many a verdict took in the mean. `p_requests` and `p_frees` are how often the defect shows where
+    requests meet, and where a free meets a request, as far as the races tell: meetings up to the round in which it
+    first did. Of each kind the suite asks for `meetings`; `needed` is how many notice the defect in 99 of 100 verdicts,
+    of the kind that it shows in more surely.
     """
     definition = load_guest(cell.guest or "")
     accel = choose_accelerator(cell.accel, cell.arch, cell.machine).accel
@@ -60,13 +60,15 @@ def bench_race(cell: Cell, runs: int, *, say: Say) -> Figures:
                 shown += first is not None
                 met += meetings(log, until=first)
             say(f"verdict {number + 1} of {runs}: {outcome} after {len(logs)} races")
-    p = min(1.0, shown / max(1, met.requests, met.frees))
+    p_requests, p_frees = (min(1.0, shown / max(1, number)) for number in (met.requests, met.frees))
+    p = max(p_requests, p_frees)
     return {
         "runs": float(runs),
         "caught": float(outcomes[Outcome.FAIL]),
         "unsure": float(outcomes[Outcome.SKIPPED]),
         "races": round(races / runs, 2),
-        "p": round(p, 4),
+        "p_requests": round(p_requests, 4),
+        "p_frees": round(p_frees, 4),
         **({"needed": float(needed(p))} if p else {}),
         "meetings": float(MEETINGS),
     }

@@ -307,14 +307,14 @@ ROWS: tuple[Row, ...] = (
     NotHere("halpmc bench history --json", "takes minutes", (Check.PARSED,)),
     Executed(
         "halpmc bench race race-window",
-        r"rounds",
+        r"meetings",
         at=Place.RUN,
         add="-n 2",
         narrowed="100 races take minutes",
     ),
     Executed(
         "halpmc bench race DEFECT",
-        r"rounds",
+        r"meetings",
         at=Place.RUN,
         instead={"DEFECT": "free-lost-in-race"},
         add="-n 2",
