@@ -19,9 +19,15 @@ home, worker, run, cell = (pathlib.Path(sys.argv[1]), sys.argv[2], pathlib.Path(
 def write(**record):
     with (run / "records.jsonl").open("ab", buffering=0) as file:
         file.write(json.dumps({"cell": cell, "time": "2026-01-01T00:00:00Z", **record}).encode() + b"\\n")
-def stop(*_):
-    while (home / f"slow-{cell}").exists():
+def wait(condition):
+    # Whoever is to say when may have died: nobody waits for ever.
+    until = time.monotonic() + 120
+    while not condition():
+        if time.monotonic() > until:
+            sys.exit("nobody said how this shall end")
         time.sleep(0.01)
+def stop(*_):
+    wait(lambda: not (home / f"slow-{cell}").exists())
     write(type="incident", branch="infrastructure", message=f"stopped on {worker}")
     sys.exit(7)
 signal.signal(signal.SIGTERM, stop)
@@ -36,8 +42,7 @@ print(f"a line of {cell}", flush=True)
 scratch = home / f"scratch-{cell}-{worker}"
 scratch.write_text(str(os.getpid()))
 scratch.rename(home / f"began-{cell}-{worker}")
-while not (home / f"end-{cell}").exists():
-    time.sleep(0.01)
+wait(lambda: (home / f"end-{cell}").exists())
 status = int((home / f"end-{cell}").read_text())
 if (home / f"foreign-{cell}").exists():
     write(type="phase", name="foreign", seconds=1.0, **{"cell": "another"})
