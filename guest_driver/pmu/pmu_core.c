@@ -160,16 +160,19 @@ static int overflow_bit(const struct pmu_recipe *recipe, int *faulted)
 	return (status & recipe->status_bit) != 0;
 }
 
-/* Wrap early in the loop: another run may take fewer cycles. No interrupt: nothing here ever sets an interrupt enable. */
+/*
+ * Wrap early in the loop, whatever it took before: on a busy host an emulator's cycles go on while it does not run. No interrupt:
+ * nothing here ever sets an interrupt enable.
+ */
 static void try_overflow(struct pmu_report *report, struct pmu_counter *counter, const struct pmu_recipe *recipe)
 {
-	uint64_t bit = recipe->status_bit;
+	uint64_t bit = recipe->status_bit, steps = (counter->count < report->loop ? counter->count : report->loop) / 64 + 1;
 	int faulted = 0, set, left;
 
 	if (bit == 0 || counter->state != PMU_COUNTING || overflow_bit(recipe, &faulted)) /* set before us: it could not be put back */
 		return;
 	write_all(report, counter, recipe, recipe->clear, recipe->clear_count);
-	pmu_write(report, counter, recipe->write_op, recipe->value, (0 - (counter->count / 64 + 1)) & mask_of(recipe));
+	pmu_write(report, counter, recipe->write_op, recipe->value, (0 - steps) & mask_of(recipe));
 	write_all(report, counter, recipe, recipe->start, recipe->start_count);
 	make_events(report, counter, recipe);
 	write_all(report, counter, recipe, recipe->stop, recipe->stop_count);
