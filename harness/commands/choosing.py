@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.commands import complete, say
+from harness.commands import complete
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -68,15 +68,9 @@ def choice_of(
     return Choice(tuple(cell or ()), keyword, cells, tuple(tag or ()), since, shard)
 
 
-def selected(
-    matrix: Path, choice: Choice, costs: Costs, *, here: bool = True, prove: bool = False
-) -> tuple[Matrix, Selection]:
-    """The matrix and the chosen cells, with `here` less those that this host cannot run.
-
-    Raises ConfigError, UsageError.
-    """
-    from harness.runs.select import on_this_host, open_matrix, select
+def selected(matrix: Path, choice: Choice, costs: Costs) -> tuple[Matrix, Selection]:
+    """The matrix and the chosen cells, whether a host can run them or not. Raises ConfigError, UsageError."""
+    from harness.runs.select import open_matrix, select
 
     loaded = open_matrix(matrix)
-    chosen = select(loaded, choice, costs)
-    return loaded, on_this_host(loaded, chosen, prove=prove, say=say) if here else chosen
+    return loaded, select(loaded, choice, costs)

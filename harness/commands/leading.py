@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -14,38 +13,36 @@ from rich.console import Console
 
 from harness.commands import say
 from harness.commands.choosing import selected
+from harness.commands.places import ExecutorKind, Place, place_of
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
+    from harness.commands.places import MakeExecutor
     from harness.runs.costs import Costs
-    from harness.runs.executor import Executor
+    from harness.runs.executor import CellJob
     from harness.runs.record import Recorder, RunRecord
     from harness.runs.select import Choice
 
-    MakeExecutor = Callable[[Path, Recorder], Executor]
-
 EXIT_INTERRUPTED = 130
-
-
-class ExecutorKind(StrEnum):
-    """Where cells run."""
-
-    LOCAL = "local"
-    DASK = "dask"
 
 
 @dataclass(frozen=True)
 class Settings:
     """How a run is led: cells at a time (None: as many as there is room for), where, and what it is compared with.
 
-    `scheduler` is the lab's; None with DASK: a worker of this host alone.
+    `scheduler` is the lab's, which is waited for until it has `workers`; None with DASK: a worker of this host alone.
     """
 
     slots: int | None
     executor: ExecutorKind
     scheduler: str | None
+    workers: int
     baselines: Path
     strict: bool
+
+    def place(self, jobs: Sequence[CellJob]) -> AbstractContextManager[Place]:
+        """Where these cells run: see place_of."""
+        return place_of(self.executor, self.scheduler, self.workers, self.slots, jobs)
 
 
 def settings_of(
@@ -55,6 +52,7 @@ def settings_of(
     strict: bool,
     executor: ExecutorKind = ExecutorKind.LOCAL,
     scheduler: str | None = None,
+    workers: int | None = None,
 ) -> Settings:
     """How a run is led. Raises UsageError when the baselines cannot be read, or the executor cannot be had."""
     from harness.commands.worker import require_distributed
@@ -64,9 +62,11 @@ def settings_of(
         require_distributed()
     elif scheduler is not None:
         raise UsageError("--scheduler is for the executor dask", remedy="add: --executor dask")
+    if workers is not None and scheduler is None:
+        raise UsageError("--workers is for a lab with a scheduler", remedy="add: --scheduler tcp://HOST:8786")
     folder = baselines or default_baselines()
     check_baselines(folder)
-    return Settings(slots, executor, scheduler, folder, strict)
+    return Settings(slots, executor, scheduler, workers or 1, folder, strict)
 
 
 def run_matrix(
@@ -81,22 +81,25 @@ def run_matrix(
 
     Returns when there was nothing to run.
     """
+    from harness.runs.executor import CellJob
     from harness.runs.plan import plan_run
 
-    elsewhere = settings.executor is ExecutorKind.DASK  # there each cell is looked at with each worker
-    loaded, selection = selected(matrix, choice, known, here=not elsewhere, prove=True)
-    if not selection.cells and not selection.skipped:
-        print(f"nothing to run: {selection.words}")
+    loaded, chosen = selected(matrix, choice, known)
+    if not chosen.cells:
+        print(f"nothing to run: {chosen.words}")
         return
-    plan = plan_run(
-        loaded,
-        selection.cells,
-        selection.clauses,
-        skipped=selection.skipped,
-        selection=selection.words,
-        shard=selection.shard,
-    )
-    _lead_new(plan, known, settings, runs_dir, begun)
+    jobs = [CellJob(cell, requires=loaded.traits_of(cell).requires) for cell in chosen.cells]
+    with settings.place(jobs) as place:
+        selection = place.fitting(loaded, chosen)
+        plan = plan_run(
+            loaded,
+            selection.cells,
+            selection.clauses,
+            skipped=selection.skipped,
+            selection=selection.words,
+            shard=selection.shard,
+        )
+        _lead_new(plan, known, settings, runs_dir, place, begun)
 
 
 def _plan_again(folder: Path) -> RunRecord:
@@ -115,59 +118,42 @@ def _lead_new(
     costs: Costs,
     settings: Settings,
     runs_dir: Path,
+    place: Place,
     begun: Callable[[Path], None] = lambda _: None,
 ) -> NoReturn:
     """Run a plan in a new folder. Raises Exit with the run's exit code."""
     from harness.runs.folder import create_run_folder, leading
     from harness.runs.record import Recorder
 
-    with _executors(plan, settings) as make:
-        folder = create_run_folder(runs_dir, plan.name)
-        begun(folder)
-        with leading(folder):
-            recorder = Recorder(folder)
-            recorder.write(plan)
-            _lead(folder, recorder, plan, costs, settings, make)
+    make = place.ready(plan)
+    folder = create_run_folder(runs_dir, plan.name)
+    begun(folder)
+    with leading(folder):
+        recorder = Recorder(folder)
+        recorder.write(plan)
+        _lead(folder, recorder, plan, costs, settings, make)
 
 
 def resume(folder: Path, costs: Costs, settings: Settings) -> NoReturn:
     """Go on with a run in its own folder. Raises Exit with the run's exit code."""
     from harness.runs.again import left_of, open_again
     from harness.runs.folder import leading
+    from harness.runs.plan import jobs_of
 
     with leading(folder):
         plan = left_of(folder)
-        with _executors(plan, settings) as make:
+        with settings.place(jobs_of(plan, costs)) as place:
+            make = place.ready(plan)
             _lead(folder, open_again(folder, plan), plan, costs, settings, make)
 
 
 def rerun_failed(folder: Path, costs: Costs, settings: Settings, runs_dir: Path) -> NoReturn:
     """A new run of the cells that are red in the run in this folder. Raises Exit with the run's exit code."""
-    _lead_new(_plan_again(folder), costs, settings, runs_dir)
+    from harness.runs.plan import jobs_of
 
-
-@contextmanager
-def _executors(plan: RunRecord, settings: Settings) -> Generator[MakeExecutor, None, None]:
-    """What makes the executor, with all that the plan's cells need prepared. Raises what is missing."""
-    from harness.config.models import Cell
-
-    cells = [Cell.model_validate(cell.config) for cell in plan.cells]
-    if settings.executor is ExecutorKind.DASK:
-        from harness.cluster.executor import DaskExecutor
-        from harness.cluster.images import offers
-        from harness.cluster.lab import open_lab
-
-        images = offers({cell.guest for cell in cells if cell.guest})
-        with open_lab(settings.scheduler, settings.slots, say=say) as lab:
-            yield lambda folder, recorder: DaskExecutor(
-                folder, recorder, lab, images, settings.slots, say=say
-            )
-        return
-    from harness.runs.local import LocalExecutor
-    from harness.runs.prepare import prepare
-
-    prepare(cells, say=say)
-    yield lambda folder, recorder: LocalExecutor(folder, recorder, settings.slots, say=say)
+    plan = _plan_again(folder)
+    with settings.place(jobs_of(plan, costs)) as place:
+        _lead_new(plan, costs, settings, runs_dir, place)
 
 
 def _lead(

@@ -24,12 +24,19 @@ from harness.commands.choosing import (
     parse_slots,
     selected,
 )
-from harness.commands.leading import ExecutorKind
+from harness.commands.places import ExecutorKind
 from harness.errors import UsageError
 
 Scheduler = Annotated[
     str | None,
     typer.Option("--scheduler", help="with --executor dask: address of the lab's scheduler (docs/lab.md)"),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="with --scheduler: wait for so many workers before it is decided what is skipped (default: 1)",
+    ),
 ]
 RunsDir = Annotated[Path, typer.Option(help="where the run makes its folder")]
 
@@ -41,6 +48,7 @@ def run(
         ExecutorKind, typer.Option(help="local: cells run on this host; dask: on workers that are elsewhere")
     ] = ExecutorKind.LOCAL,
     scheduler: Scheduler = None,
+    workers: Workers = None,
     cell: CellIds = None,
     keyword: Keyword = "",
     cells: Expression = "",
@@ -78,7 +86,12 @@ def run(
     from harness.runs.costs import load_costs
 
     settings = leading.settings_of(
-        parse_slots(jobs), baselines, strict=strict_baseline, executor=executor, scheduler=scheduler
+        parse_slots(jobs),
+        baselines,
+        strict=strict_baseline,
+        executor=executor,
+        scheduler=scheduler,
+        workers=workers,
     )
     for name, number in (("HALPMC_SEQUENCES", sequences), ("HALPMC_SEED", seed)):
         if number is not None:
@@ -122,11 +135,12 @@ def plan(
     from harness.report.forecast import print_forecast
     from harness.runs.costs import load_costs
     from harness.runs.forecast import forecast
+    from harness.runs.select import on_this_host
 
     known = load_costs(costs or runs_dir)
     choice = choice_of(cell, keyword, cells, tag, since, shard)
-    loaded, selection = selected(matrix, choice, known)
-    planned = forecast(loaded, selection, known, parse_slots(jobs))
+    loaded, chosen = selected(matrix, choice, known)
+    planned = forecast(loaded, on_this_host(loaded, chosen), known, parse_slots(jobs))
     if as_json:
         print(planned.model_dump_json(indent=2))
     else:
