@@ -192,9 +192,14 @@ def _first_workers(lab: Lab, workers: int, say: Say) -> None:
     try:
         wait_for("a worker", FIRST_WORKER_S, look)
     except DeadlineExceeded as error:
-        there = f"only {len(lab.members)} of {workers} workers are" if lab.members else "no worker is"
+        if lab.members:
+            raise InfrastructureError(
+                f"only {len(lab.members)} of {workers} workers are connected to {lab.address} after "
+                f"{error.seconds:.0f} s",
+                remedy=f"start the others, or ask for fewer: halpmc worker {lab.address} --list",
+            ) from None
         raise InfrastructureError(
-            f"{there} connected to {lab.address} after {error.seconds:.0f} s",
+            f"no worker is connected to {lab.address} after {error.seconds:.0f} s",
             remedy=f"start one on each host: halpmc worker {lab.address}",
         ) from None
     if refused := _refused(lab):
