@@ -24,7 +24,7 @@ from harness.cluster.intake import Intake
 from harness.cluster.lab import RECONNECT_S, Lab
 from harness.cluster.order import RECORDS, SAY, WANT, JobOrder, JobReport
 from harness.cluster.placement import Member, resources_for
-from harness.cluster.roster import Offers, Roster
+from harness.cluster.roster import Roster
 from harness.deadlines import Deadline
 from harness.errors import InfrastructureError
 from harness.runs.executor import CellJob, JobResult
@@ -84,7 +84,7 @@ class DaskExecutor:
         run: Path,
         recorder: Recorder,
         lab: Lab,
-        offers: Offers,
+        roster: Roster,
         slots: int | None,
         *,
         say: Say = lambda _: None,
@@ -92,7 +92,7 @@ class DaskExecutor:
         self._run = run
         self._recorder = recorder
         self._lab = lab
-        self._roster = Roster(lab, offers, say=say)
+        self._roster = roster
         self._slots = slots
         self._say = say
         self._topic = f"halpmc-run-{uuid.uuid4().hex}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 from harness.caching import Say, built_once
@@ -166,10 +166,15 @@ def _corrupted(wanted: ImageOffer, why: str) -> InfrastructureError:
     )
 
 
-def offers(guests: set[str]) -> dict[str, tuple[ImageOffer, Path]]:
-    """What a run can send of these guests, with the folder of each. Raises what is missing here."""
+def offers(guests: Collection[str], spare: Collection[str] = ()) -> dict[str, tuple[ImageOffer, Path]]:
+    """What a run can send of these guests, with the folder of each. Raises what is missing here, but of `spare`."""
     found = {}
-    for name in sorted(guests):
-        image = find_guest(load_guest(name).name)
+    for name in sorted({*guests, *spare}):
+        try:
+            image = find_guest(load_guest(name).name)
+        except HalpmcError:
+            if name in guests:
+                raise
+            continue
         found[name] = (offer(image), image.folder)
     return found

@@ -112,8 +112,14 @@ def members_of(client: Client) -> tuple[Mapping[str, Member], tuple[str, ...]]:
         if isinstance(said, str):
             strangers.append(f"{address}: {said}")
         else:
-            members[address] = Member(address, str(facts.get("name", address)), said)
+            members[address] = Member(address, _name(facts, said), said)
     return members, tuple(sorted(strangers))
+
+
+def _name(facts: Mapping[str, Any], said: Announcement) -> str:
+    """A worker's name; dask has but a number for the one of a lab of this host alone."""
+    name = facts.get("name")
+    return name if isinstance(name, str) else said.host
 
 
 def _announcement(facts: Mapping[str, Any]) -> Announcement | str:
@@ -130,16 +136,18 @@ def _announcement(facts: Mapping[str, Any]) -> Announcement | str:
 
 
 @contextmanager
-def open_lab(scheduler: str | None, slots: int | None, *, say: Say) -> Generator[Lab, None, None]:
-    """The lab of a scheduler; None: one worker on this host alone, with a scheduler of its own.
+def open_lab(
+    scheduler: str | None, slots: int | None, *, workers: int = 1, say: Say
+) -> Generator[Lab, None, None]:
+    """The lab of a scheduler, when it has so many workers; None: one on this host alone, with a scheduler of its own.
 
-    Raises UsageError when that is no address, InfrastructureError when no scheduler answers, when no worker comes, and
-    when a worker has another halpmc than this host.
+    Raises UsageError when that is no address, InfrastructureError when no scheduler answers, when too few workers come,
+    and when a worker has another halpmc than this host.
     """
     with _alone(slots, say) if scheduler is None else connected(scheduler) as client:
         lab = Lab(client, scheduler or "this host")
         try:
-            _first_workers(lab, say)
+            _first_workers(lab, workers, say)
             yield lab
         finally:
             lab.close()
@@ -169,31 +177,43 @@ def connected(scheduler: str) -> Generator[Client, None, None]:
         client.close(timeout=CONNECT_S)
 
 
-def _first_workers(lab: Lab, say: Say) -> None:
-    """Wait until there is a worker. Mixed versions are refused before anything runs."""
+def _first_workers(lab: Lab, workers: int, say: Say) -> None:
+    """Wait until there are so many workers. Mixed versions are refused before anything runs."""
 
     def look(deadline: Deadline) -> bool | None:
-        if lab.members or lab.strangers:
+        if len(lab.members) >= workers or _refused(lab) or (lab.strangers and not lab.members):
             return True
         if not deadline.last_seen and deadline.elapsed() > SILENT_S:
-            deadline.last_seen = "none"
-            say(f"waiting for a worker at {lab.address}")
+            deadline.last_seen = "too few"
+            many = "a worker" if workers == 1 else f"{workers} workers"
+            say(f"waiting for {many} at {lab.address}")
         return None
 
     try:
         wait_for("a worker", FIRST_WORKER_S, look)
     except DeadlineExceeded as error:
+        if lab.members:
+            raise InfrastructureError(
+                f"only {len(lab.members)} of {workers} workers are connected to {lab.address} after "
+                f"{error.seconds:.0f} s",
+                remedy=f"start the others, or ask for fewer: halpmc worker {lab.address} --list",
+            ) from None
         raise InfrastructureError(
             f"no worker is connected to {lab.address} after {error.seconds:.0f} s",
             remedy=f"start one on each host: halpmc worker {lab.address}",
         ) from None
-    if refused := [reason for reason in lab.strangers if version() in reason]:
+    if refused := _refused(lab):
         raise InfrastructureError(refused[0], remedy=SAME_VERSION)
     if not lab.members:
         raise InfrastructureError(
             f"no worker of halpmc is connected to {lab.address}: {lab.strangers[0]}",
             remedy=f"start one on each host: halpmc worker {lab.address}",
         )
+
+
+def _refused(lab: Lab) -> tuple[str, ...]:
+    """The words for workers with another version of halpmc."""
+    return tuple(reason for reason in lab.strangers if version() in reason)
 
 
 @contextmanager

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.cluster.announcement import Announcement
 from harness.config.models import Accel, Cell, Icount
-from harness.config.requirements import Requirements
+from harness.config.requirements import Requirements, Unmet
 from harness.host.resources import HostResources
 from harness.host.slots import VCPUS_PER_CPU, Needs, capacity_mib, never_fits, processors_short, vm_needs
 from harness.runs.capabilities import unmet
@@ -58,26 +58,34 @@ def needs_on(cell: Cell, said: Announcement) -> Needs:
     return vm_needs(cell.memory_mib, cell.smp, Accel.KVM if kvm else Accel.TCG, cell.pmu)
 
 
-def never(job: CellJob, said: Announcement, image_sha256: str = "") -> str:
-    """Why a cell can never run on that worker; empty when it can. `image_sha256`: of its guest's disk, if it has one.
+def never(job: CellJob, said: Announcement, image_sha256: str = "") -> Unmet | None:
+    """Why a cell can never run on that worker; None when it can. `image_sha256`: of its guest's disk, if it has one.
 
     Beside what the cell requires it has to have QEMU for it, KVM if it asks for that, and enough memory.
     """
     cell, has = job.cell, said.capabilities
     if cell.guest and said.guests.get(cell.guest) != image_sha256:
-        has = has.model_copy(
-            update={
-                "guests_missing": {
-                    cell.guest: f"the host has no image of guest {cell.guest!r} with this hash"
-                }
-            }
+        no_image = (
+            f"the host has no image of guest {cell.guest!r} with this hash"
+            if image_sha256
+            else f"the run's host has no image of guest {cell.guest!r} to tell it by"
         )
+        has = has.model_copy(update={"guests_missing": {cell.guest: no_image}})
     implied = Requirements(kvm=True) if cell.accel is Accel.KVM else Requirements()
     if reason := unmet(job.requires, cell, has) or unmet(implied, cell, has):
         return reason
     if cell.arch not in has.qemu:
-        return f"QEMU for {cell.arch} is not installed"
-    return never_fits(_resources(said), needs_on(cell, said).memory_mib)
+        return Unmet(f"needs QEMU for {cell.arch}", "it is not installed")
+    short = never_fits(_resources(said), needs_on(cell, said).memory_mib)
+    return Unmet(f"needs memory_mib {cell.memory_mib}", short) if short else None
+
+
+def in_words(reasons: Iterable[tuple[Member, Unmet]]) -> str:
+    """Each condition once, with the workers that do not meet it and what each has: `requires kvm: a (…), b (…)`."""
+    by_condition: dict[str, list[str]] = {}
+    for member, reason in sorted(reasons, key=lambda found: (found[1].condition, found[0].name)):
+        by_condition.setdefault(reason.condition, []).append(f"{member.name} ({reason.has})")
+    return "; ".join(f"{condition}: {', '.join(has)}" for condition, has in by_condition.items())
 
 
 def has_room(job: CellJob, said: Announcement, running: Sequence[Cell]) -> bool:

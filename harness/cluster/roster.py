@@ -8,11 +8,14 @@ from pathlib import Path
 from harness.caching import Say
 from harness.cluster.images import ImageOffer
 from harness.cluster.lab import Lab
-from harness.cluster.placement import Member, choose, never
+from harness.cluster.placement import Member, choose, in_words, never
+from harness.config.matrix import Matrix
 from harness.config.models import Cell
+from harness.config.requirements import Unmet
 from harness.deadlines import Deadline
 from harness.errors import InfrastructureError
 from harness.runs.executor import CellJob
+from harness.runs.select import Selection
 
 #: A worker that was there may take so long to come back.
 WORKER_WAIT_S = 120.0
@@ -31,7 +34,7 @@ class Roster:
         self._seen: dict[str, Member] = {}
         self._told: set[str] = set()
         self._gone: set[str] = set()
-        self._reasons: dict[tuple[str, str], str] = {}
+        self._reasons: dict[tuple[str, str], Unmet | None] = {}
         self._patience: dict[str, Deadline] = {}
         self._sent: dict[str, set[str]] = {}
 
@@ -53,6 +56,25 @@ class Roster:
         """The image that a cell needs."""
         return self._offers.get(cell.guest or "")
 
+    def fitting(self, matrix: Matrix, chosen: Selection) -> Selection:
+        """The chosen cells less those that no worker of the lab can run, which are skipped with what each has instead.
+
+        This is decided once, by the workers that are there: one that is lost later takes its cells to another, or they
+        are not judged.
+        """
+        found = (
+            (cell.id, self.nobody_for(CellJob(cell, requires=matrix.traits_of(cell).requires)))
+            for cell in chosen.cells
+        )
+        return chosen.less({name: reason for name, reason in found if reason})
+
+    def nobody_for(self, job: CellJob) -> str:
+        """What keeps each worker that is or was there from running a cell, in words; empty when one can or could."""
+        self.members()
+        reasons = [(member, self._never(job, member)) for member in self._seen.values()]
+        unmet = [(member, reason) for member, reason in reasons if reason]
+        return in_words(unmet) if len(unmet) == len(reasons) else ""
+
     def place(
         self, job: CellJob, running: Iterable[tuple[str, Cell]], avoid: Collection[str] = ()
     ) -> Member | None:
@@ -63,14 +85,16 @@ class Roster:
         """
         members = self.members()
         there = [member for member in members.values() if member.said.incarnation not in self._gone]
-        reasons = [(member, self._never(job, member)) for member in there]
-        fit = [member for member, reason in reasons if not reason]
+        fit = [member for member in there if not self._never(job, member)]
         if fit:
             self._patience.pop(job.cell.id, None)
             return self._choose(job, fit, running, avoid)
         able = [member for member in self._seen.values() if not self._never(job, member)]
         if not able:
-            raise _nowhere(job, reasons)
+            raise InfrastructureError(
+                f"cell {job.cell.id} can never run in this lab: {self.nobody_for(job) or 'it has no worker'}",
+                remedy="add a host that has it (halpmc worker SCHEDULER --list shows the hosts)",
+            )
         patience = self._patience.setdefault(job.cell.id, Deadline("a worker", WORKER_WAIT_S))
         if patience.expired():
             raise InfrastructureError(
@@ -105,17 +129,9 @@ class Roster:
         own = {member.said.store for member in self._seen.values() if member.said.guests.get(guest) == disk}
         return own | self._sent.get(offered[0].digest, set())
 
-    def _never(self, job: CellJob, member: Member) -> str:
+    def _never(self, job: CellJob, member: Member) -> Unmet | None:
         key = (job.cell.id, member.said.incarnation)
         if key not in self._reasons:
             offered = self.offer_for(job.cell)
             self._reasons[key] = never(job, member.said, offered[0].disk_sha256 if offered else "")
         return self._reasons[key]
-
-
-def _nowhere(job: CellJob, reasons: Iterable[tuple[Member, str]]) -> InfrastructureError:
-    words = sorted({f"{member.said.host}: {reason}" for member, reason in reasons})
-    return InfrastructureError(
-        f"cell {job.cell.id} can never run in this lab: {'; '.join(words) or 'it has no worker'}",
-        remedy="add a host that has it, or leave the cell out (halpmc worker SCHEDULER --list shows the hosts)",
-    )

@@ -11,7 +11,7 @@ import typer
 
 from harness.ci.services import Kind, Service
 from harness.commands import say
-from harness.commands.run import Expression, MatrixFile, Tags
+from harness.commands.choosing import Expression, MatrixFile, Tags
 from harness.errors import UsageError
 
 CONTAINER = "debian:12"

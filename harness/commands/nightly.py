@@ -11,18 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.commands import say
-from harness.commands.run import (
-    CellIds,
-    CostsFrom,
-    Expression,
-    Jobs,
-    MatrixFile,
-    Settings,
-    Tags,
-    parse_slots,
-    run_matrix,
-    settings_of,
-)
+from harness.commands.choosing import CellIds, CostsFrom, Expression, Jobs, MatrixFile, Tags, parse_slots
+from harness.commands.leading import Settings, run_matrix, settings_of
 from harness.errors import HalpmcError, UsageError
 
 if TYPE_CHECKING:

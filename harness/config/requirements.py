@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
@@ -30,6 +31,17 @@ class Requirements(Model):
     memory_mib: int | None = None
     guest: Literal["present"] | None = None
     qemu: str | None = None
+
+
+@dataclass(frozen=True)
+class Unmet:
+    """A condition of a cell that a host does not meet, and what the host has instead."""
+
+    condition: str
+    has: str
+
+    def __str__(self) -> str:
+        return f"{self.condition}: {self.has}"
 
 
 ANY_HOST = Requirements()

@@ -42,6 +42,8 @@ def markdown(summary: Summary, changes: Comparison | None = None) -> str:
         lines += ["## Findings", "", *map(finding_line, found), ""]
     if changes:
         lines += ["## Since the last run", "", escape(compare_text.opening(changes)), ""]
+    if summary.skipped:
+        lines += ["## Skipped cells", "", *_skipped(summary), ""]
     lines += _cells(summary)
     return "\n".join(lines)
 
@@ -58,6 +60,13 @@ def finding_title(finding: Finding) -> str:
     if finding.kind == "fail":
         return f"{finding.clauses[0]} violated" if finding.clauses else "Broken"
     return _KINDS.get(finding.kind, "Not judged")
+
+
+def _skipped(summary: Summary) -> list[str]:
+    """Each cell that could not run, with the condition that is not met."""
+    lines = [f"- {ids([left.id])}: {escape(one_line(left.reason))}" for left in summary.skipped[:MAX_CELLS]]
+    more = len(summary.skipped) - len(lines)
+    return [*lines, f"- {more} more are in report.html and summary.json."] if more else lines
 
 
 def _cells(summary: Summary) -> list[str]:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pydantic import BaseModel, ConfigDict
 
 from harness.config.models import Arch, Cell
-from harness.config.requirements import CpuVendor, Requirements
+from harness.config.requirements import CpuVendor, Requirements, Unmet
 from harness.errors import HalpmcError, ToolMissing
 from harness.host.kernel import KernelFacts, read_kernel
 from harness.host.resources import read_resources
@@ -73,42 +73,42 @@ def read_capabilities(guests: Iterable[str] = (), needs: Iterable[str] = ()) -> 
     )
 
 
-def unmet(requires: Requirements, cell: Cell, host: Capabilities) -> str:
-    """The first condition of a cell that the host does not meet, with what it has instead; empty when it meets all."""
-    return next(_unmet(requires, cell, host), "")
+def unmet(requires: Requirements, cell: Cell, host: Capabilities) -> Unmet | None:
+    """The first condition of a cell that the host does not meet; None when it meets all."""
+    return next(_unmet(requires, cell, host), None)
 
 
-def _unmet(requires: Requirements, cell: Cell, host: Capabilities) -> Iterator[str]:
+def _unmet(requires: Requirements, cell: Cell, host: Capabilities) -> Iterator[Unmet]:
     for what, wanted, missing in (
         ("kvm", requires.kvm, host.kvm_missing),
         ("vpmu", requires.vpmu, host.vpmu_missing),
     ):
         if wanted and missing:
-            yield f"requires {what}: {missing}"
+            yield Unmet(f"requires {what}", missing)
         if wanted is False and not missing:
-            yield f"requires a host without {what}, and this one has it"
+            yield Unmet(f"requires a host without {what}", "the host has it")
     for what, asked, has in (
         ("arch", requires.arch, host.arch),
         ("cpu_vendor", requires.cpu_vendor, host.cpu_vendor),
     ):
         if asked is not None and asked != has:
-            yield f"requires {what} {asked}: the host has {has or 'another one'}"
+            yield Unmet(f"requires {what} {asked}", f"the host has {has or 'another one'}")
     for what, least, number in (
         ("cpus", requires.cpus, host.cpus),
         ("memory_mib", requires.memory_mib, host.memory_mib),
     ):
         if least is not None and number < least:
-            yield f"requires {what} {least}: the host has {number}"
+            yield Unmet(f"requires {what} {least}", f"the host has {number}")
     if requires.guest and (reason := host.guests_missing.get(cell.guest or "")):
-        yield f"requires guest present: {reason}"
+        yield Unmet("requires guest present", reason)
     if requires.qemu:
         version = host.qemu.get(cell.arch)
         if version is None:
-            yield f"requires qemu {requires.qemu}: QEMU for {cell.arch} is not installed"
+            yield Unmet(f"requires qemu {requires.qemu}", f"QEMU for {cell.arch} is not installed")
         elif _numbers(version) < _numbers(requires.qemu):
-            yield f"requires qemu {requires.qemu}: the host has {version}"
-    if reason := unmet_need(cell, host.lacks):
-        yield reason
+            yield Unmet(f"requires qemu {requires.qemu}", f"the host has {version}")
+    if need := unmet_need(cell, host.lacks):
+        yield need
 
 
 def _vpmu_missing(kernel: KernelFacts) -> str:

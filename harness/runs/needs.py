@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from harness.config.models import Accel, Arch, Boot, Cell, Firmware
+from harness.config.requirements import Unmet
 from harness.errors import HalpmcError
 from harness.host.kernel import KernelFacts
 from harness.host.starve import Perf, against
@@ -83,7 +84,7 @@ def _no_nesting(kernel: KernelFacts) -> str:
     return f"{name} is {value}: guests cannot run a hypervisor of their own"
 
 
-def unmet_need(cell: Cell, lacks: Mapping[str, str]) -> str:
-    """The first need of a cell that is among those a host lacks, in words; empty when there is none."""
-    found = (f"{need.split(' ')[0]} is asked for: {lacks[need]}" for need in needs_of(cell) if need in lacks)
-    return next(found, "")
+def unmet_need(cell: Cell, lacks: Mapping[str, str]) -> Unmet | None:
+    """The first need of a cell that is among those a host lacks; None when there is none."""
+    missing = (need for need in needs_of(cell) if need in lacks)
+    return next((Unmet(f"{need.split(' ')[0]} is asked for", lacks[need]) for need in missing), None)

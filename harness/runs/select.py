@@ -82,6 +82,18 @@ class Selection:
         """The clauses to be judged in a cell."""
         return suite_for(cell) if self.clauses is None else self.clauses[cell.id]
 
+    def less(self, reasons: Mapping[str, str]) -> Selection:
+        """The selection without the cells that have a reason, which are skipped with it."""
+        return replace(
+            self,
+            cells=tuple(cell for cell in self.cells if cell.id not in reasons),
+            skipped=tuple(
+                SkippedCell(id=cell.id, config=cell.model_dump(mode="json"), reason=reasons[cell.id])
+                for cell in self.cells
+                if cell.id in reasons
+            ),
+        )
+
 
 def open_matrix(path: Path) -> Matrix:
     """The matrix in a file, or the shipped one of that name; its known issues checked against the contract's clauses.
@@ -141,16 +153,8 @@ def on_this_host(
     host = read_capabilities(
         (cell.guest for cell in selection.cells if cell.guest and asked[cell.id].guest), needs
     )
-    reasons = {cell.id: unmet(asked[cell.id], cell, host) for cell in selection.cells}
-    return replace(
-        selection,
-        cells=tuple(cell for cell in selection.cells if not reasons[cell.id]),
-        skipped=tuple(
-            SkippedCell(id=cell.id, config=cell.model_dump(mode="json"), reason=reasons[cell.id])
-            for cell in selection.cells
-            if reasons[cell.id]
-        ),
-    )
+    found = ((cell.id, unmet(asked[cell.id], cell, host)) for cell in selection.cells)
+    return selection.less({name: str(reason) for name, reason in found if reason})
 
 
 def _place_of_work(matrix: Path) -> Path:

@@ -12,6 +12,7 @@ from rich.console import Console
 from harness.contract.outcomes import Outcome, Verdict
 from harness.report.findings import findings
 from harness.report.live import LiveProgress
+from harness.report.markdown import markdown
 from harness.report.summary import Summary, is_red, summarize
 from harness.report.terminal import print_summary
 from harness.report.write import write_reports
@@ -201,6 +202,7 @@ def test_skipped_cells_are_shown_in_every_report(tmp_path: Path) -> None:
     assert "SKIP  bare-metal: requires kvm: there is no /dev/kvm" in text
     assert "there is no /dev/kvm" in (tmp_path / "report.html").read_text()
     assert summary.skipped == (skipped,)
+    assert "- `bare-metal`: requires kvm: there is no /dev/kvm" in markdown(summary)
 
 
 def test_a_run_of_skipped_cells_alone_is_no_success(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,6 +31,10 @@ STEP_S = 120.0
 RUN_S = 600.0
 
 PROBES = "include:\n" + "".join(f"  - {{id: probe{n}, guest: none, accel: tcg}}\n" for n in range(4))
+PICKY = """include:
+  - {id: anywhere, guest: none, accel: tcg}
+  - {id: elsewhere, guest: none, accel: tcg, requires: {cpus: 5000}}
+"""
 EMBEDDED = (
     "include:\n  - {id: embedded, guest: embedded, accel: tcg, cpu: Nehalem, pmu: off, suite: [basic]}\n"
 )
@@ -78,9 +83,9 @@ class Lab:
 
         wait_for("workers", STEP_S, look)
 
-    def run(self, matrix: Path) -> subprocess.Popen[bytes]:
+    def run(self, matrix: Path, *more: str) -> subprocess.Popen[bytes]:
         options = ["--executor", "dask", "--scheduler", self.address, "--runs-dir", str(self.home / "runs")]
-        return self.start("run", *HALPMC, "run", str(matrix), *options)
+        return self.start("run", *HALPMC, "run", str(matrix), *options, *more)
 
     @property
     def folder(self) -> Path | None:
@@ -143,6 +148,33 @@ def test_a_run_on_two_workers_of_which_one_is_killed_is_complete_and_shows_it(
         assert "was lost while it ran this cell" in (folder / report).read_text(), report
     assert "RETRY" in lab.log("run")
     assert "worker first" in lab.log("run")
+
+
+def test_a_cell_that_neither_of_two_workers_can_run_is_skipped_with_what_each_has(
+    lab: Lab, write_matrix: WriteMatrix
+) -> None:
+    """The second worker comes after the run has begun to wait: the cells are judged by both."""
+    lab.worker("first")
+    lab.ready("first")
+    run = lab.run(write_matrix(PICKY), "--workers", "2")
+    wait_for("the run's word", STEP_S, lambda _: "waiting for 2 workers" in lab.log("run") or None)
+    lab.worker("second")
+    assert run.wait(RUN_S) == 0, lab.log("run")
+    folder = lab.folder
+    assert folder is not None
+    view, summary = load_run(folder), summarize(folder)
+    assert view.damage == ()
+    [left] = summary.skipped
+    assert left.id == "elsewhere"
+    reason = r"requires cpus 5000: first \(the host has \d+\), second \(the host has \d+\)"
+    assert re.fullmatch(reason, left.reason)
+    assert [(found.id, found.verdict, found.incidents) for found in summary.cells] == [
+        ("anywhere", Verdict.ABSENT, ())
+    ]
+    assert summary.recorded == summary.planned == 2
+    for report in ("report.html", "report.md"):
+        assert "requires cpus 5000: first (" in (folder / report).read_text(), report
+    assert "SKIP" in lab.log("run")
 
 
 def test_a_guest_boots_from_an_image_that_was_fetched(lab: Lab, write_matrix: WriteMatrix) -> None:

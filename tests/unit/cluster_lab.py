@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.cluster.executor import DaskExecutor
 from harness.cluster.lab import Lab, open_lab
-from harness.cluster.roster import Offers
+from harness.cluster.roster import Offers, Roster
 from harness.config.matrix import Matrix
 from harness.config.models import Accel, Cell
 from harness.deadlines import Deadline, wait_for
@@ -20,7 +20,7 @@ from harness.paths import project_root
 from harness.runs.execute import Execution
 from harness.runs.executor import CellJob
 from harness.runs.plan import plan_run
-from harness.runs.record import IncidentRecord, Record, Recorder, read_records
+from harness.runs.record import IncidentRecord, Record, Recorder, SkippedCell, read_records
 
 STEP_S = 60.0
 
@@ -145,7 +145,8 @@ class Run:
         self.recorder = Recorder(folder)
         self.said: list[str] = []
         self.steps: list[Callable[[], None]] = []
-        executor = DaskExecutor(folder, self.recorder, lab, images, slots, say=self.said.append)
+        self.roster = Roster(lab, images, say=self.said.append)
+        executor = DaskExecutor(folder, self.recorder, lab, self.roster, slots, say=self.said.append)
         self.executor = executor
         self.execution = Execution(folder, self.recorder, executor, self, say=self.said.append)
         self._deadline = Deadline("run", STEP_S)
@@ -156,10 +157,10 @@ class Run:
         for step in self.steps:
             step()
 
-    def __call__(self, *jobs: CellJob) -> bool:
+    def __call__(self, *jobs: CellJob, skipped: Sequence[SkippedCell] = ()) -> bool:
         cells = tuple(job.cell for job in jobs)
         matrix = Matrix(name="t", path=self.folder, sha256="", cells=cells, excluded=())
-        self.recorder.write(plan_run(matrix, cells))
+        self.recorder.write(plan_run(matrix, cells, skipped=skipped))
         return self.execution.run(jobs)
 
     def incidents(self) -> list[IncidentRecord]:

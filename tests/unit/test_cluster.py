@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Generator
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from harness.cluster.lab import open_lab
+from harness.config.matrix import Matrix, Traits
 from harness.config.requirements import Requirements
 from harness.contract.outcomes import Verdict
 from harness.deadlines import wait_for
@@ -22,6 +24,7 @@ from harness.report.summary import summarize
 from harness.runs.again import unfinished
 from harness.runs.executor import CellJob
 from harness.runs.record import PhaseRecord, read_records
+from harness.runs.select import Selection
 from tests.unit.cluster_lab import STEP_S, LabOfTest, Run, cell, end_process, lab_in, runs_on
 
 
@@ -196,8 +199,50 @@ def test_a_cell_goes_only_where_its_requirements_are_met(
     (incident,) = run.incidents()
     assert (incident.cell, incident.retried) == ("never", False)
     assert "can never run in this lab" in incident.message
-    assert "plain: requires cpus 5000: the host has" in incident.message
-    assert "newer: requires cpus 5000: the host has" in incident.message
+    assert re.search(r"requires cpus 5000: newer \(the host has \d+\), plain \(", incident.message)
+
+
+def test_a_capable_worker_that_is_lost_for_good_leaves_an_error_and_no_skip(
+    lab: LabOfTest, start: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that is left cannot run it: that looks like a cell to be skipped, and is none."""
+    newer = tmp_path / "bin" / "qemu-system-x86_64"
+    newer.parent.mkdir()
+    newer.write_text(FAKE_QEMU)
+    newer.chmod(0o755)
+    lab.worker("plain", ready=False)
+    lab.worker("newer", ready=False, environment={"PATH": f"{newer.parent}:{os.environ['PATH']}"})
+    lab.wait_ready("plain", "newer")
+    monkeypatch.setattr("harness.cluster.roster.WORKER_WAIT_S", 1.0)
+    run = start()
+    picky, never = cell("picky"), cell("never")
+    traits = {
+        "picky": Traits(requires=Requirements(qemu="99")),
+        "never": Traits(requires=Requirements(cpus=5000)),
+    }
+    matrix = Matrix(name="t", path=tmp_path, sha256="", cells=(picky, never), excluded=(), traits=traits)
+    wait_for("both", STEP_S, lambda _: True if len(run.roster.members()) == 2 else None)
+    selection = run.roster.fitting(matrix, Selection((picky, never)))
+    assert selection.cells == (picky,)
+
+    def step() -> None:
+        if ("picky", "newer") in lab.began() and lab.workers["newer"].poll() is None:
+            lab.kill("newer")
+
+    run.steps.append(step)
+    assert run(CellJob(picky, requires=Requirements(qemu="99")), skipped=selection.skipped)
+    retry, last = run.incidents()
+    assert (retry.cell, retry.retried, last.cell, last.retried) == ("picky", True, "picky", False)
+    assert "the workers that could run it are lost, and none came back within 1 s" in last.message
+    summary = summarize(run.folder)
+    [left] = summary.skipped
+    assert left.id == "never"
+    assert re.fullmatch(
+        r"requires cpus 5000: newer \(the host has \d+\), plain \(the host has \d+\)", left.reason
+    )
+    assert [(found.id, found.verdict) for found in summary.cells] == [("picky", Verdict.UNKNOWN)]
+    assert unfinished(run.folder) == ("picky",)
+    assert summary.exit_code == 3
 
 
 def test_stopping_lets_cells_end_in_order_and_brings_home_what_there_is(

@@ -65,6 +65,11 @@ def test_a_scheduler_is_for_the_executor_dask() -> None:
     assert "add: --executor dask" in line
 
 
+def test_workers_are_counted_in_a_lab_with_a_scheduler() -> None:
+    line = one_line(python("-m", "harness.cli", "run", DEMO, "--executor", "dask", "--workers", "2"), 2)
+    assert "--workers is for a lab with a scheduler" in line
+
+
 def test_json_is_for_the_list() -> None:
     assert "add: --list" in one_line(python("-m", "harness.cli", "worker", "tcp://127.0.0.1:1", "--json"), 2)
 
