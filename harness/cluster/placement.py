@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.cluster.announcement import Announcement
 from harness.config.models import Accel, Cell, Icount
-from harness.config.requirements import Requirements, Unmet
+from harness.config.requirements import Unmet
 from harness.host.resources import HostResources
 from harness.host.slots import VCPUS_PER_CPU, Needs, capacity_mib, never_fits, processors_short, vm_needs
 from harness.runs.capabilities import unmet
@@ -58,11 +58,8 @@ def needs_on(cell: Cell, said: Announcement) -> Needs:
     return vm_needs(cell.memory_mib, cell.smp, Accel.KVM if kvm else Accel.TCG, cell.pmu)
 
 
-def never(job: CellJob, said: Announcement, image_sha256: str = "") -> Unmet | None:
-    """Why a cell can never run on that worker; None when it can. `image_sha256`: of its guest's disk, if it has one.
-
-    Beside what the cell requires it has to have QEMU for it, KVM if it asks for that, and enough memory.
-    """
+def lacks(job: CellJob, said: Announcement, image_sha256: str = "") -> Unmet | None:
+    """What a cell's `requires` asks for and that worker does not have. `image_sha256`: of its guest's disk, if any."""
     cell, has = job.cell, said.capabilities
     if cell.guest and said.guests.get(cell.guest) != image_sha256:
         no_image = (
@@ -71,9 +68,19 @@ def never(job: CellJob, said: Announcement, image_sha256: str = "") -> Unmet | N
             else f"the run's host has no image of guest {cell.guest!r} to tell it by"
         )
         has = has.model_copy(update={"guests_missing": {cell.guest: no_image}})
-    implied = Requirements(kvm=True) if cell.accel is Accel.KVM else Requirements()
-    if reason := unmet(job.requires, cell, has) or unmet(implied, cell, has):
+    return unmet(job.requires, cell, has)
+
+
+def never(job: CellJob, said: Announcement, image_sha256: str = "") -> Unmet | None:
+    """Why a cell can never run on that worker; None when it can.
+
+    Beside what the cell requires it has to have QEMU for it, KVM if it asks for that, and enough memory.
+    """
+    cell, has = job.cell, said.capabilities
+    if reason := lacks(job, said, image_sha256):
         return reason
+    if cell.accel is Accel.KVM and has.kvm_missing:
+        return Unmet("needs accel kvm", has.kvm_missing)
     if cell.arch not in has.qemu:
         return Unmet(f"needs QEMU for {cell.arch}", "it is not installed")
     short = never_fits(_resources(said), needs_on(cell, said).memory_mib)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from harness.caching import Say
 from harness.cluster.images import ImageOffer
 from harness.cluster.lab import Lab
-from harness.cluster.placement import Member, choose, in_words, never
+from harness.cluster.placement import Member, choose, in_words, lacks, never
 from harness.config.matrix import Matrix
 from harness.config.models import Cell
 from harness.config.requirements import Unmet
@@ -57,23 +58,24 @@ class Roster:
         return self._offers.get(cell.guest or "")
 
     def fitting(self, matrix: Matrix, chosen: Selection) -> Selection:
-        """The chosen cells less those that no worker of the lab can run, which are skipped with what each has instead.
+        """The chosen cells less those whose `requires` no worker of the lab meets: skipped, with what each has instead.
 
-        This is decided once, by the workers that are there: one that is lost later takes its cells to another, or they
-        are not judged.
+        Only what a matrix says may leave a cell out: one that wants KVM or memory without saying so is an error,
+        here as on one host. This is decided once, by the workers that are there: one that is lost later takes its
+        cells to another, or they are not judged.
         """
-        found = (
-            (cell.id, self.nobody_for(CellJob(cell, requires=matrix.traits_of(cell).requires)))
-            for cell in chosen.cells
-        )
+        self.members()
+        jobs = [CellJob(cell, requires=matrix.traits_of(cell).requires) for cell in chosen.cells]
+        found = ((job.cell.id, self._of_all(partial(self._lacks, job))) for job in jobs)
         return chosen.less({name: reason for name, reason in found if reason})
 
-    def nobody_for(self, job: CellJob) -> str:
+    def _nobody_for(self, job: CellJob) -> str:
         """What keeps each worker that is or was there from running a cell, in words; empty when one can or could."""
-        self.members()
-        reasons = [(member, self._never(job, member)) for member in self._seen.values()]
-        unmet = [(member, reason) for member, reason in reasons if reason]
-        return in_words(unmet) if len(unmet) == len(reasons) else ""
+        return self._of_all(partial(self._never, job))
+
+    def _of_all(self, reason_of: Callable[[Member], Unmet | None]) -> str:
+        reasons = [(member, reason) for member in self._seen.values() if (reason := reason_of(member))]
+        return in_words(reasons) if len(reasons) == len(self._seen) else ""
 
     def place(
         self, job: CellJob, running: Iterable[tuple[str, Cell]], avoid: Collection[str] = ()
@@ -92,7 +94,7 @@ class Roster:
         able = [member for member in self._seen.values() if not self._never(job, member)]
         if not able:
             raise InfrastructureError(
-                f"cell {job.cell.id} can never run in this lab: {self.nobody_for(job) or 'it has no worker'}",
+                f"cell {job.cell.id} can never run in this lab: {self._nobody_for(job) or 'it has no worker'}",
                 remedy="add a host that has it (halpmc worker SCHEDULER --list shows the hosts)",
             )
         patience = self._patience.setdefault(job.cell.id, Deadline("a worker", WORKER_WAIT_S))
@@ -132,6 +134,12 @@ class Roster:
     def _never(self, job: CellJob, member: Member) -> Unmet | None:
         key = (job.cell.id, member.said.incarnation)
         if key not in self._reasons:
-            offered = self.offer_for(job.cell)
-            self._reasons[key] = never(job, member.said, offered[0].disk_sha256 if offered else "")
+            self._reasons[key] = never(job, member.said, self._image(job))
         return self._reasons[key]
+
+    def _lacks(self, job: CellJob, member: Member) -> Unmet | None:
+        return lacks(job, member.said, self._image(job))
+
+    def _image(self, job: CellJob) -> str:
+        offered = self.offer_for(job.cell)
+        return offered[0].disk_sha256 if offered else ""

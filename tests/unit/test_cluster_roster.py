@@ -79,14 +79,8 @@ def chosen(cell_: Cell, **requires: Any) -> tuple[Matrix, Selection]:
     ("settings", "requires", "reason"),
     [
         ({}, {"kvm": True}, "requires kvm: a (no /dev/kvm), b (no /dev/kvm)"),
-        ({"accel": Accel.KVM}, {}, "requires kvm: a (no /dev/kvm), b (no /dev/kvm)"),
         ({}, {"vpmu": True}, "requires vpmu: a (no /dev/kvm), b (no /dev/kvm)"),
         ({}, {"arch": "aarch64"}, "requires arch aarch64: a (the host has x86_64), b (the host has x86_64)"),
-        (
-            {"arch": Arch.AARCH64, "machine": "virt"},
-            {},
-            "needs QEMU for aarch64: a (it is not installed), b (it is not installed)",
-        ),
         ({}, {"cpus": 9}, "requires cpus 9: a (the host has 4), b (the host has 8)"),
         (
             {},
@@ -107,7 +101,7 @@ def chosen(cell_: Cell, **requires: Any) -> tuple[Matrix, Selection]:
         ),
     ],
 )
-def test_a_cell_that_no_worker_can_run_is_skipped_with_what_each_has(
+def test_what_no_worker_meets_of_a_cells_requires_is_skipped_with_what_each_has(
     settings: dict[str, Any], requires: dict[str, Any], reason: str
 ) -> None:
     b = member("b", {"win": "another", "other": "one"}, cpus=8, cpu_vendor=CpuVendor.INTEL)
@@ -119,13 +113,36 @@ def test_a_cell_that_no_worker_can_run_is_skipped_with_what_each_has(
     assert ([owed.id for owed in plan.cells], plan.skipped) == (["easy"], fitting.skipped)
 
 
-def test_a_cell_too_large_for_every_worker_names_their_memory() -> None:
-    matrix, selection = chosen(cell("large", memory_mib=65536))
-    [left] = LabOfWords(member("a"), member("b", memory_mib=8192)).roster().fitting(matrix, selection).skipped
-    assert left.reason.startswith(
-        "needs memory_mib 65536: a (it needs 65920 MiB of memory and this host has 3840"
-    )
-    assert ", b (it needs 65920 MiB of memory and this host has 7936" in left.reason
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"accel": Accel.KVM}, "needs accel kvm: a (no /dev/kvm), b (no /dev/kvm)"),
+        (
+            {"arch": Arch.AARCH64, "machine": "virt"},
+            "needs QEMU for aarch64: a (it is not installed), b (it is not installed)",
+        ),
+        (
+            {"memory_mib": 65536},
+            "needs memory_mib 65536: a (it needs 65920 MiB of memory and this host has 3840",
+        ),
+    ],
+)
+def test_what_no_worker_has_and_no_requires_asks_for_is_an_error_and_no_skip(
+    settings: dict[str, Any], words: str
+) -> None:
+    """As on one host: only the matrix says what may be left out."""
+    roster = LabOfWords(member("a"), member("b")).roster()
+    matrix, selection = chosen(cell("picky", **settings))
+    assert roster.fitting(matrix, selection) == selection
+    with pytest.raises(InfrastructureError, match="can never run in this lab") as caught:
+        roster.place(CellJob(selection.cells[0]), ())
+    assert words in caught.value.message
+
+
+def test_a_worker_that_meets_requires_and_lacks_the_rest_leaves_an_error() -> None:
+    matrix, selection = chosen(cell("picky", memory_mib=65536), kvm=True)
+    roster = LabOfWords(member("a"), member("b", kvm_missing="")).roster()
+    assert roster.fitting(matrix, selection).skipped == ()
 
 
 @pytest.mark.parametrize("able", [{"kvm_missing": ""}, {"kvm_missing": "", "cpus": 1}])
