@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from harness.config.matrix import Matrix
     from harness.runs.costs import Costs
     from harness.runs.executor import Executor
-    from harness.runs.record import Recorder, RunRecord
+    from harness.runs.record import RunRecord
+    from harness.runs.record_file import Recorder
     from harness.runs.select import Choice, Selection
 
     MakeExecutor = Callable[[Path, Recorder], Executor]
@@ -285,7 +286,7 @@ def _lead_new(
 ) -> NoReturn:
     """Run a plan in a new folder. Raises Exit with the run's exit code."""
     from harness.runs.folder import create_run_folder, leading
-    from harness.runs.record import Recorder
+    from harness.runs.record_file import Recorder
 
     with _executors(plan, settings) as make:
         folder = create_run_folder(runs_dir, plan.name)

@@ -18,7 +18,7 @@ from harness.config.models import Accel, Cell, Generation, GuestDefinition, HalK
 from harness.contract.cell_class import cell_class
 from harness.contract.judgement import Judgement
 from harness.contract.machine_seen import MachineSeen, untold, words
-from harness.contract.outcomes import Outcome, Verdict
+from harness.contract.outcomes import Outcome, Verdict, worst_outcome
 from harness.contract.verdict import cell_verdict, realisation
 from harness.driver.protocol import Facts
 from harness.errors import (
@@ -43,9 +43,8 @@ from harness.runs.record import (
     IncidentRecord,
     PhaseRecord,
     ProbeRecord,
-    Recorder,
-    worst_outcome,
 )
+from harness.runs.record_file import Recorder
 from harness.runs.start import GuestStarter
 from harness.runs.starving import host_counters
 from harness.vm.hyperv import hyperv_flags

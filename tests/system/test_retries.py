@@ -24,7 +24,8 @@ from harness.runs import start as starts
 from harness.runs.cell import CellRun, guest_cpu_string
 from harness.runs.folder import cell_folder
 from harness.runs.plan import plan_run
-from harness.runs.record import ClauseRecord, IncidentRecord, Recorder, read_records
+from harness.runs.record import ClauseRecord, IncidentRecord
+from harness.runs.record_file import Recorder, read_records
 from harness.runs.start import GuestStarter
 from harness.vm.state import Mechanism
 from harness.vm.template import MANIFEST, STREAM
