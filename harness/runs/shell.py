@@ -115,14 +115,14 @@ class GuestAtHand:
                 remedy="see docs/console.md, or leave --serial away",
             )
         if command:
-            shell = open_shell(console, self.vm.console.connect(), self.vm.check, timeout_s=CONSOLE_S)
+            shell = open_shell(console, self.vm.ends.console.connect(), self.vm.check, timeout_s=CONSOLE_S)
             done = shell.run(" ".join(command), timeout_s=COMMAND_S)
             shell.close()
             print(done.stdout, end="")
             return done.exit_code
         require_terminal("--serial", "give a command behind --")
         self.say("serial console: Enter wakes it, Ctrl-] ends it")
-        with self.vm.console.connect() as connection:
+        with self.vm.ends.console.connect() as connection:
             attach(connection, self._check)
         return 0
 

@@ -23,8 +23,9 @@ from harness.runs.aftermath import crashed, next_boot
 from harness.runs.guest import Guest
 from harness.runs.in_guest import set_up, settings_of
 from harness.runs.provenance import provenance
+from harness.vm.by_hand import run_script
 from harness.vm.evidence import Evidence, collect
-from harness.vm.machine import Machine, run_script
+from harness.vm.machine import Machine
 from harness.vm.media import INBOX_BUS, CdRom
 from harness.vm.phases import Phases
 from harness.vm.ports import Ports
@@ -323,7 +324,7 @@ class GuestStarter:
 
     def join(self, vm: Vm, folder: Path) -> ClientSession:
         """The client that waits at the serial lane."""
-        channel = LaneChannel(vm.lane, vm.check)
+        channel = LaneChannel(vm.ends.lane, vm.check)
         channel.discard()
         return ClientSession(channel, greeting_timeout_s=LANE_S, log=folder / "client.log", runs=True)
 

@@ -11,7 +11,8 @@ from harness.config.load import load_guest
 from harness.config.models import Accel, Arch, Cell, Kd
 from harness.deadlines import wait_for
 from harness.runs.start import GuestStarter
-from harness.vm.machine import Machine, run_script
+from harness.vm.by_hand import run_script
+from harness.vm.machine import Machine
 from harness.vm.ports import GDB, KD, MONITOR, VNC, Ports
 from harness.vm.unix_port import connect
 from harness.vm.vm import Vm

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -113,7 +114,7 @@ class Booted:
     """A VM whose firmware has written to its ports, as OVMF does to COM1 and COM2, and whose client waits at one."""
 
     def __init__(self, port: socket.socket) -> None:
-        self.lane = port
+        self.ends = SimpleNamespace(lane=port)
 
     def check(self) -> None:
         """It is well."""
