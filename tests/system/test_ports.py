@@ -108,7 +108,7 @@ def test_the_record_of_a_cell_says_what_could_look_into_it(tmp_path: Path) -> No
         Cell(id="plain"),
         Cell(id="looked-into", kd=Kd.SERIAL, gdb=True),
     ):
-        starter = GuestStarter(cell, definition, accel=Accel.TCG, cpu_string="max")
+        starter = GuestStarter(cell, definition, accel=Accel.TCG)
         assert starter.machine(tmp_path).kd is cell.kd
         assert starter.ports == Ports(gdb=cell.gdb)
         told[cell.id] = starter.provenance()
