@@ -193,7 +193,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         from harness.runs.suite import recorded_name
 
         name = recorded_name(item.path, item.nodeid)
-        outcome = running.record_test(names, name, report.when or "", report.outcome, error, call.duration)
+        outcome = running.results.record(names, name, report.when or "", report.outcome, error, call.duration)
         properties = [("halpmc_cell", running.cell.id), ("halpmc_outcome", str(outcome))]
         item.user_properties += [*properties, *(("halpmc_clause", name) for name in names)]  # for --junitxml
     if isinstance(error, HalpmcError):

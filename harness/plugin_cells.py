@@ -119,7 +119,7 @@ class CellPlugin:
             return self._report(self.session.folder) if self.session.leading else None
         if self.shared is None or self.led_by is not None:
             return None
-        from harness.runs.record import FILE_NAME
+        from harness.runs.record_file import FILE_NAME
 
         (self.shared / CELLS).unlink(missing_ok=True)
         if not (self.shared / FILE_NAME).exists():  # no worker had a test in a cell

@@ -92,8 +92,8 @@ def name_of(item: pytest.Item) -> str:
 @pytest.fixture
 def observe(cell_run: CellRun) -> Generator[Any, None, None]:
     """`observe(title, value)` keeps what was seen with the clauses of this test; the value is any JSON value."""
-    cell_run.observations.clear()
-    yield cell_run.observe
+    cell_run.results.observations.clear()
+    yield cell_run.results.observe
 
 
 @pytest.fixture
@@ -101,6 +101,6 @@ def settle(cell_run: CellRun) -> Any:
     """`settle(judgement)` ends the test the way the judgement says: fail, skip with its reason, or go on."""
 
     def end(judgement: Judgement) -> None:
-        cell_run.settle(judgement)
+        cell_run.results.settle(judgement)
 
     return end

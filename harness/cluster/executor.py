@@ -30,7 +30,8 @@ from harness.errors import InfrastructureError
 from harness.runs.executor import CellJob, JobResult
 from harness.runs.folder import cell_folder, write_config
 from harness.runs.local import LOG, STOP_S
-from harness.runs.record import IncidentRecord, Recorder
+from harness.runs.record import IncidentRecord
+from harness.runs.record_file import Recorder
 
 #: So many workers may be lost under one cell; then the cell itself is suspect.
 TRIES = 3

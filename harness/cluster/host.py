@@ -26,7 +26,7 @@ from harness.paths import GUESTS_VARIABLE, cache_dir
 from harness.runs.executor import CellJob, JobResult
 from harness.runs.folder import cell_folder
 from harness.runs.local import Command, LocalExecutor, cell_command
-from harness.runs.record import Recorder
+from harness.runs.record_file import Recorder
 
 PLUGIN = "halpmc"
 KEY_PREFIX = "halpmc-"

@@ -19,11 +19,11 @@ from harness.runs.record import (
     ClauseRecord,
     IncidentRecord,
     Record,
-    Recorder,
     ResumeRecord,
     RunEndRecord,
     RunRecord,
 )
+from harness.runs.record_file import Recorder
 
 
 class Intake:

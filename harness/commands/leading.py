@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from harness.commands.places import MakeExecutor
     from harness.runs.costs import Costs
     from harness.runs.executor import CellJob
-    from harness.runs.record import Recorder, RunRecord
+    from harness.runs.record import RunRecord
+    from harness.runs.record_file import Recorder
     from harness.runs.select import Choice
 
 EXIT_INTERRUPTED = 130
@@ -123,7 +124,7 @@ def _lead_new(
 ) -> NoReturn:
     """Run a plan in a new folder. Raises Exit with the run's exit code."""
     from harness.runs.folder import create_run_folder, leading
-    from harness.runs.record import Recorder
+    from harness.runs.record_file import Recorder
 
     make = place.ready(plan)
     folder = create_run_folder(runs_dir, plan.name)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from harness.cluster.roster import Roster
     from harness.config.matrix import Matrix
     from harness.runs.executor import CellJob, Executor
-    from harness.runs.record import Recorder, RunRecord
+    from harness.runs.record import RunRecord
+    from harness.runs.record_file import Recorder
     from harness.runs.select import Selection
 
     MakeExecutor = Callable[[Path, Recorder], Executor]

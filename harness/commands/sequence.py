@@ -22,7 +22,6 @@ def replay_sequence(cell: Cell, text: str, *, as_json: bool) -> int:
     from harness.config.load import load_guest
     from harness.contract.sequence import parse_sequence
     from harness.probe.accelerator import choose_accelerator
-    from harness.runs.cell import guest_cpu_string
     from harness.runs.sequences import SequenceRunner
     from harness.runs.start import GuestStarter
 
@@ -31,9 +30,7 @@ def replay_sequence(cell: Cell, text: str, *, as_json: bool) -> int:
         raise UsageError(f"cell {cell.id} has no guest: it is the PMU probe alone")
     definition = load_guest(cell.guest)
     accel = choose_accelerator(cell.accel, cell.arch, cell.machine, say=say).accel
-    starter = GuestStarter(
-        cell, definition, accel=accel, cpu_string=guest_cpu_string(cell, definition, accel)
-    )
+    starter = GuestStarter(cell, definition, accel=accel)
     folder = Path(tempfile.mkdtemp(prefix="halpmc-sequence-"))
     numbers = count(1)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -13,6 +14,15 @@ class Outcome(StrEnum):
     RECORDED = "recorded"  # the text is silent: the observation is kept, nothing is judged
     SKIPPED = "skipped"  # could not apply here; the reason is always given
     ERROR = "error"  # infrastructure or guest fault: neither pass nor fail
+
+
+WORST_FIRST = (Outcome.FAIL, Outcome.ERROR, Outcome.PASS, Outcome.RECORDED, Outcome.SKIPPED)
+"""Of several tests of a clause the first of these counts: judging says more than having been skipped."""
+
+
+def worst_outcome(outcomes: Iterable[Outcome]) -> Outcome:
+    """The outcome that counts for a clause that several tests judged; there is at least one."""
+    return min(outcomes, key=WORST_FIRST.index)
 
 
 class Verdict(StrEnum):

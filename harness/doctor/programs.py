@@ -16,7 +16,7 @@ from harness.host.tools import package_of, qemu_binary, require_tool, tool_versi
 from harness.imaging.embedded import ARCH_TOOLS
 from harness.imaging.embedded import TOOLS as IMAGE_TOOLS
 from harness.toolchain import zig_program
-from harness.vm.machine import SANDBOX
+from harness.vm.command_line import SANDBOX
 
 RUN_TOOLS = ("qemu-system-x86_64", "qemu-system-aarch64", "qemu-img", "setpriv", "sh", "osslsigncode")
 UPGRADE = "install QEMU 7.2 or newer from your distribution"

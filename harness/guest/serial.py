@@ -16,7 +16,7 @@ from harness.guest.transport import Check
 def open_shell(
     settings: SerialConsole, connection: socket.socket, check: Check, *, timeout_s: float
 ) -> ConsoleShell:
-    """A command line at the console behind `connection` (see Vm.console), which it owns from now on.
+    """A command line at the console behind `connection` (see Vm.ends), which it owns from now on.
 
     Raises UsageError (no password), TransportError and DeadlineExceeded with the step, and what `check` raises.
     """

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.config.models import Model
-from harness.deadlines import timeout_factor
-from harness.errors import DeadlineExceeded, QemuError
+from harness.errors import QemuError
+from harness.host.tools import run_tool
 
 ANSWER_S = 10.0
 STDERR_CHARS = 2000
@@ -84,19 +83,9 @@ def _ask(qemu: Path, options: list[str]) -> dict[str, Any]:
         *options,
     ]
     script = "".join(json.dumps({**question, "id": name}) + "\n" for name, question in QUESTIONS.items())
-    limit = ANSWER_S * timeout_factor()
     try:
-        done = subprocess.run(
-            [*argv, "-qmp", "stdio"],
-            input=script,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=limit,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise DeadlineExceeded(f"the answers of {qemu} over QMP", limit) from None
+        what = f"the answers of {qemu} over QMP"
+        done = run_tool([*argv, "-qmp", "stdio"], what, ANSWER_S, said_to_it=script)
     except OSError as error:
         raise QemuError(f"{qemu} does not run: {error.strerror}", remedy="reinstall QEMU") from error
     said = done.stderr.strip().splitlines()

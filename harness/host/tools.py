@@ -8,6 +8,7 @@ import platform
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -62,6 +63,36 @@ def require_tool(name: str) -> Path:
     return Path(found).absolute()
 
 
+def run_tool(
+    command: Sequence[str | Path],
+    what: str,
+    limit_s: float,
+    *,
+    said_to_it: str = "",
+    stderr: int = subprocess.PIPE,
+    pass_fds: Sequence[int] = (),
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end and return its status with what it said; bytes that are no text are replaced.
+
+    Raises DeadlineExceeded, which names `what`; OSError when it does not run.
+    """
+    limit = limit_s * timeout_factor()
+    try:
+        return subprocess.run(
+            command,
+            input=said_to_it,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            pass_fds=pass_fds,
+            text=True,
+            errors="replace",
+            timeout=limit,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise DeadlineExceeded(what, limit) from None
+
+
 def qemu_binary(arch: Arch) -> Path:
     """The system emulator of an architecture. Raises ToolMissing."""
     return require_tool(f"qemu-system-{arch.value}")
@@ -77,19 +108,8 @@ def qemu_version(arch: Arch) -> str:
 
 @functools.cache
 def _version_of(qemu: Path) -> str:
-    limit = VERSION_WAIT_S * timeout_factor()
     try:
-        answer = subprocess.run(
-            [qemu, "--version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=limit,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise DeadlineExceeded(f"{qemu} --version", limit) from None
+        answer = run_tool([qemu, "--version"], f"{qemu} --version", VERSION_WAIT_S)
     except OSError as error:
         raise QemuError(f"{qemu} does not run: {error.strerror}", remedy="reinstall QEMU") from error
     found = re.match(r"QEMU emulator version (\S+(?: \([^)\n]*\))?)", answer.stdout)
@@ -110,20 +130,8 @@ def tool_version(path: Path) -> str:
     option = VERSION_OPTIONS.get(path.name, "--version")
     if option is None:
         return ""
-    limit = VERSION_WAIT_S * timeout_factor()
     try:
-        answer = subprocess.run(
-            [path, option],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=limit,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise DeadlineExceeded(f"{path} {option}", limit) from None
+        answer = run_tool([path, option], f"{path} {option}", VERSION_WAIT_S, stderr=subprocess.STDOUT)
     except OSError as error:
         raise InfrastructureError(
             f"{path} does not run: {error.strerror}", remedy=f"reinstall {package_of(path.name)}"

@@ -10,6 +10,7 @@ from harness.config.models import Accel, Cell, GuestDefinition
 from harness.errors import UsageError
 from harness.imaging.store import GuestImage
 from harness.vm.firmware import find_uefi
+from harness.vm.hyperv import hyperv_flags
 from harness.vm.machine import Machine
 
 
@@ -71,3 +72,12 @@ def guest_machine(
         "rtc_base": definition.rtc,
     }
     return Machine.model_validate(described | settings)
+
+
+def guest_cpu_string(cell: Cell, definition: GuestDefinition | None, accel: Accel) -> str:
+    """A cell's -cpu string with the flags that its guest needs under TCG, or its enlightenments: KVM alone has them."""
+    flags = definition.tcg_cpu_flags if definition and accel is Accel.TCG else ()
+    kvm = definition if accel is Accel.KVM else None
+    hyperv = hyperv_flags(equipped(kvm, cell).enlightenments) if kvm else ()
+    model, *rest = cell.cpu_string.split(",")
+    return ",".join([model, *flags, *rest, *hyperv])

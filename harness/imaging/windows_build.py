@@ -38,9 +38,10 @@ from harness.imaging.windows_request import WindowsRequest
 from harness.imaging.windows_supervise import Installed, Supervisor
 from harness.paths import guest_store
 from harness.probe.accelerator import choose_accelerator
+from harness.vm.by_hand import run_script
 from harness.vm.evidence import collect
 from harness.vm.hyperv import hyperv_flags
-from harness.vm.machine import Machine, run_script
+from harness.vm.machine import Machine
 from harness.vm.media import CdRom
 from harness.vm.screens import ScreenRing
 from harness.vm.vm import Vm

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
@@ -12,9 +11,8 @@ import yaml
 from harness.caching import content_hash
 from harness.config.load import guests_folder, load_guest_file
 from harness.config.models import Accel, GuestDefinition
-from harness.deadlines import timeout_factor
-from harness.errors import BuildError, DeadlineExceeded
-from harness.host.tools import require_tool, tool_version
+from harness.errors import BuildError
+from harness.host.tools import require_tool, run_tool, tool_version
 from harness.imaging.manifest import FILE_NAME, InstalledWindows, Manifest, sha256_of
 from harness.imaging.store import DISK
 from harness.imaging.windows_answer import windows_of
@@ -124,19 +122,7 @@ def _is_evaluation(medium: Medium) -> bool:
 
 
 def _qemu_img(*arguments: str, limit_s: float) -> None:
-    limit = limit_s * timeout_factor()
-    try:
-        done = subprocess.run(
-            [require_tool("qemu-img"), *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=limit,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise DeadlineExceeded(f"qemu-img {arguments[0]}", limit) from None
+    done = run_tool([require_tool("qemu-img"), *arguments], f"qemu-img {arguments[0]}", limit_s)
     if done.returncode != 0:
         said = " ".join(done.stderr.split())
         raise BuildError(f"qemu-img {arguments[0]}: {said}", remedy="look for a full disk")

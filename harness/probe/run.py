@@ -18,7 +18,7 @@ from harness.host.tools import qemu_binary, qemu_version, require_tool
 from harness.probe.answer import RawAnswer, parse_answer
 from harness.probe.build import build_probe
 from harness.probe.models import ProbeAnswer
-from harness.vm.machine import accelerator_arguments
+from harness.vm.command_line import accelerator_arguments
 
 PROBE_DEADLINE_S = 10.0
 DEFAULT_MACHINES = {Arch.X86_64: "q35", Arch.AARCH64: "virt"}

@@ -18,7 +18,8 @@ from harness.paths import is_installed, shipped_baselines
 from harness.report.changes import difference
 from harness.report.loading import CellView, RunView, load_run
 from harness.report.text import write_atomically
-from harness.runs.record import BaselineEntry, BaselineRecord, ClauseRecord, Recorder
+from harness.runs.record import BaselineEntry, BaselineRecord, ClauseRecord
+from harness.runs.record_file import Recorder
 
 SCHEMA_VERSION = 1
 HEADER = """\

@@ -26,15 +26,8 @@ from harness.report.html import FILE_NAME as REPORT
 from harness.report.words import LETTERS
 from harness.report.write import write_reports
 from harness.runs.planned import PlannedCell
-from harness.runs.record import (
-    CellEndRecord,
-    CellRecord,
-    ClauseRecord,
-    PhaseRecord,
-    Recorder,
-    RunEndRecord,
-    RunRecord,
-)
+from harness.runs.record import CellEndRecord, CellRecord, ClauseRecord, PhaseRecord, RunEndRecord, RunRecord
+from harness.runs.record_file import Recorder
 
 CELLS, CLAUSE_COUNT, RUNS = 500, 60, 100
 ROUNDS = 7

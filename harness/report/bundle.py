@@ -21,8 +21,8 @@ from harness.report import html, junit, markdown, summary, table
 from harness.report.loading import load_run
 from harness.report.redact import Redactor, names_in, names_of_this_host
 from harness.report.write import write_reports
-from harness.runs.record import FILE_NAME as RECORDS
-from harness.runs.record import scan_records
+from harness.runs.record_file import FILE_NAME as RECORDS
+from harness.runs.record_file import scan_records
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"

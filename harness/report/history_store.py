@@ -19,7 +19,7 @@ from harness.errors import HalpmcError, InfrastructureError
 from harness.report.ground import ground
 from harness.report.summary import Summary, summarize
 from harness.report.words import LETTERS, NOT_PLANNED
-from harness.runs.record import FILE_NAME as RECORDS
+from harness.runs.record_file import FILE_NAME as RECORDS
 
 FILE_NAME = "history.sqlite"
 FORMAT = json.dumps([1, {str(outcome): letter for outcome, letter in LETTERS.items()}])

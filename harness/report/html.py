@@ -21,7 +21,7 @@ from markupsafe import Markup, escape
 
 from harness.config.defects import DEFECTS
 from harness.contract.clauses import CLAUSES
-from harness.contract.outcomes import Outcome
+from harness.contract.outcomes import WORST_FIRST, Outcome
 from harness.report import compare_text, words
 from harness.report.comparison import Comparison
 from harness.report.embed import as_json, packed
@@ -33,7 +33,6 @@ from harness.report.page_details import Details, shorten
 from harness.report.sections import SECTIONS, Facts
 from harness.report.summary import CellSummary, Summary
 from harness.report.text import count, seconds, visible, write_atomically
-from harness.runs.record import WORST_FIRST
 
 FILE_NAME = "report.html"
 TEMPLATES = Path(__file__).parent / "templates"

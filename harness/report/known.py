@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from harness.config.known import expired
 from harness.contract.outcomes import Outcome
 from harness.report.text import count
-from harness.runs.record import PlannedIssue
+from harness.runs.planned import PlannedIssue
 
 MAX_NAMED = 4
 

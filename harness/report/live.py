@@ -14,20 +14,19 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.config.models import Cell
-from harness.contract.outcomes import Outcome
+from harness.contract.outcomes import Outcome, worst_outcome
 from harness.report import words
 from harness.report.text import one_line, seconds
+from harness.runs.planned import PlannedIssue
 from harness.runs.record import (
     CellEndRecord,
     ClauseRecord,
     IncidentRecord,
     PhaseRecord,
-    PlannedIssue,
     Record,
     ResumeRecord,
     RunEndRecord,
     RunRecord,
-    worst_outcome,
 )
 
 _TALLY = {

@@ -21,8 +21,8 @@ from harness.runs.record import (
     ResumeRecord,
     RunEndRecord,
     RunRecord,
-    scan_records,
 )
+from harness.runs.record_file import scan_records
 
 
 @dataclass

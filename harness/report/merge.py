@@ -19,14 +19,9 @@ from harness.report.loading import RunView, load_run
 from harness.report.summary import summarize_run
 from harness.report.text import count
 from harness.runs.folder import create_run_folder
-from harness.runs.record import (
-    FILE_NAME,
-    CellRecord,
-    PlannedIssue,
-    Recorder,
-    RunEndRecord,
-    RunRecord,
-)
+from harness.runs.planned import PlannedIssue
+from harness.runs.record import CellRecord, RunEndRecord, RunRecord
+from harness.runs.record_file import FILE_NAME, Recorder
 
 MAX_NAMED = 4
 _RUN_END = b'"type":"run-end"'

@@ -6,15 +6,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from harness.contract.outcomes import Outcome
+from harness.contract.outcomes import Outcome, worst_outcome
 from harness.errors import HalpmcError
 from harness.report import words
 from harness.report.html import FILE_NAME as REPORT
 from harness.report.loading import CellView, load_run
 from harness.report.summary import FILE_NAME as SUMMARY
 from harness.report.summary import Summary, summarize_run
-from harness.runs.record import FILE_NAME as RECORDS
-from harness.runs.record import worst_outcome
+from harness.runs.record_file import FILE_NAME as RECORDS
 
 
 def list_runs(directory: Path) -> list[dict[str, Any]]:

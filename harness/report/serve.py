@@ -20,7 +20,7 @@ from harness.report.embed import clean
 from harness.report.html import FILE_NAME as REPORT
 from harness.report.progress import list_runs, progress
 from harness.report.serve_pages import LIST_PAGE, LIVE_PAGE, Page
-from harness.runs.record import FILE_NAME as RECORDS
+from harness.runs.record_file import FILE_NAME as RECORDS
 
 ADDRESS = "127.0.0.1"
 _PICTURES = {".png": "image/png"}

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from harness.config.models import Expect
-from harness.contract.outcomes import Outcome, Verdict
+from harness.contract.outcomes import WORST_FIRST, Outcome, Verdict, worst_outcome
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, EXIT_VIOLATION
 from harness.probe.models import PmuVerdict, ProbeAnswer
 from harness.report.axes import axes_of
@@ -20,14 +20,8 @@ from harness.report.loading import CellView, RunView, load_run
 from harness.report.nearest import Nearest, Place, nearest_good
 from harness.report.text import count, write_atomically
 from harness.report.traceability import TracedClause, trace
-from harness.runs.record import (
-    WORST_FIRST,
-    ClauseRecord,
-    ExcludedCell,
-    IncidentRecord,
-    SkippedCell,
-    worst_outcome,
-)
+from harness.runs.planned import ExcludedCell, SkippedCell
+from harness.runs.record import ClauseRecord, IncidentRecord
 
 SCHEMA_VERSION = 1
 FILE_NAME = "summary.json"

@@ -9,9 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 from harness.config.models import Generation
 from harness.contract.clauses import CLAUSES, JudgementKind
-from harness.contract.outcomes import Outcome
+from harness.contract.outcomes import WORST_FIRST, Outcome, worst_outcome
 from harness.report.loading import CellView
-from harness.runs.record import WORST_FIRST, worst_outcome
 
 
 class TracedTest(BaseModel):

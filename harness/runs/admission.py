@@ -16,7 +16,8 @@ from harness.host.ledger import Reservation
 from harness.host.resources import HostResources, read_resources
 from harness.host.slots import Needs, memory_short, never_fits, processors_short, vm_needs
 from harness.probe.accelerator import accelerator_for
-from harness.runs.record import CellEndRecord, IncidentRecord, PhaseRecord, Recorder
+from harness.runs.record import CellEndRecord, IncidentRecord, PhaseRecord
+from harness.runs.record_file import Recorder
 
 #: VMs of others may take this long. It counts only while this run has no cell running.
 MEMORY_WAIT_S = 3600.0

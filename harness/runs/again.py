@@ -9,17 +9,8 @@ from pathlib import Path
 from harness import __version__
 from harness.errors import UsageError
 from harness.host.tools import host_facts
-from harness.runs.record import (
-    CellEndRecord,
-    ClauseRecord,
-    IncidentRecord,
-    Recorder,
-    ResumeRecord,
-    RunRecord,
-    drop_unfinished_line,
-    now,
-    read_records,
-)
+from harness.runs.record import CellEndRecord, ClauseRecord, IncidentRecord, ResumeRecord, RunRecord, now
+from harness.runs.record_file import Recorder, drop_unfinished_line, read_records
 
 
 def planned(folder: Path) -> RunRecord:

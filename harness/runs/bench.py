@@ -23,7 +23,6 @@ from harness.driver import deploy
 from harness.errors import GuestError
 from harness.guest.transport import ExecResult
 from harness.probe.accelerator import accelerator_for
-from harness.runs.cell import guest_cpu_string
 from harness.runs.start import GuestStarter
 from harness.vm.machine import Machine
 from harness.vm.state import Mechanism
@@ -91,7 +90,7 @@ def bench_op(cell: Cell, rounds: int, *, say: Say) -> Figures:
         starter = _starter(cell, home, (Mechanism.RAM_FILE,))
         with (
             starter.start(home) as guest,
-            starter.connect(guest.vm, home) as transport,
+            starter.clients.connect(guest.vm, home) as transport,
             guest.open() as device,
         ):
             client = deploy.client_path(starter.definition)
@@ -111,9 +110,7 @@ def bench_op(cell: Cell, rounds: int, *, say: Say) -> Figures:
 def _starter(cell: Cell, folder: Path, mechanisms: tuple[Mechanism, ...]) -> GuestStarter:
     definition = load_guest(cell.guest or "")
     accel = accelerator_for(cell).accel
-    starter = GuestStarter(
-        cell, definition, accel=accel, cpu_string=guest_cpu_string(cell, definition, accel)
-    )
+    starter = GuestStarter(cell, definition, accel=accel)
     if mechanisms:
         starter.prepare(folder, mechanisms)
         if not starter.how.startswith("clone"):
@@ -131,7 +128,7 @@ def _first_command(starter: GuestStarter, folder: Path, times: dict[str, list[fl
         vm = starter.vm(folder)
         vm.__enter__()
     try:
-        with starter.connect(vm, folder) as transport:
+        with starter.clients.connect(vm, folder) as transport:
             for step, seconds in transport.timings.items():
                 times[f"{name}_{step}_s"].append(seconds)
             with clock(times, f"{name}_exec_s"):

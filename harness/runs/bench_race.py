@@ -21,7 +21,6 @@ from harness.contract.race import (
     needed,
 )
 from harness.probe.accelerator import choose_accelerator
-from harness.runs.cell import guest_cpu_string
 from harness.runs.races import race_until_calls_met
 from harness.runs.start import GuestStarter
 
@@ -38,9 +37,7 @@ def bench_race(cell: Cell, runs: int, *, say: Say) -> Figures:
     """
     definition = load_guest(cell.guest or "")
     accel = choose_accelerator(cell.accel, cell.arch, cell.machine).accel
-    starter = GuestStarter(
-        cell, definition, accel=accel, cpu_string=guest_cpu_string(cell, definition, accel)
-    )
+    starter = GuestStarter(cell, definition, accel=accel)
     outcomes: Counter[Outcome] = Counter()
     shown = races = 0
     met = Meetings()

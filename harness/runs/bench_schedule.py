@@ -26,7 +26,8 @@ from harness.runs.executor import CellJob, longest_first
 from harness.runs.forecast import forecast
 from harness.runs.local import LocalExecutor
 from harness.runs.plan import plan_run
-from harness.runs.record import PhaseRecord, Record, Recorder, RunRecord, read_records
+from harness.runs.record import PhaseRecord, Record, RunRecord
+from harness.runs.record_file import Recorder, read_records
 from harness.runs.schedule import lower_bound, makespan
 from harness.runs.select import Choice, on_this_host, select
 

@@ -1,54 +1,45 @@
-"""One cell being run: from the PMU probe to the verdict. Whatever is recorded about it goes through here."""
+"""One cell being run, from the PMU probe to the verdict: what its tests get, and what becomes of it."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from harness.config.load import load_guest
-from harness.config.machine_axes import equipped
-from harness.config.models import Accel, Cell, Generation, GuestDefinition, HalKind, Icount
+from harness.config.models import Cell, Generation, GuestDefinition, HalKind, Icount
 from harness.contract.cell_class import cell_class
-from harness.contract.judgement import Judgement
 from harness.contract.machine_seen import MachineSeen, untold, words
-from harness.contract.outcomes import Outcome, Verdict
+from harness.contract.outcomes import Verdict
 from harness.contract.verdict import cell_verdict, realisation
 from harness.driver.protocol import Facts
 from harness.errors import (
     ContractViolation,
     DeadlineExceeded,
     GuestError,
-    GuestPanicked,
     HalpmcError,
     InfrastructureError,
     UsageError,
 )
+from harness.imaging.machine import guest_cpu_string
 from harness.probe.accelerator import AcceleratorChoice, accelerator_for
 from harness.probe.models import ProbeAnswer
 from harness.probe.run import run_probe
+from harness.runs.cell_log import CellLog
+from harness.runs.clause_results import ClauseResults
 from harness.runs.folder import write_config
 from harness.runs.guest import Grant, Guest
 from harness.runs.read_back import read_back
 from harness.runs.record import (
     CellEndRecord,
-    CellRecord,
-    ClauseRecord,
-    IncidentRecord,
-    PhaseRecord,
     ProbeRecord,
-    Recorder,
-    worst_outcome,
 )
+from harness.runs.record_file import Recorder
 from harness.runs.start import GuestStarter
 from harness.runs.starving import host_counters
-from harness.vm.hyperv import hyperv_flags
 from harness.vm.ports import Ports
 from harness.vm.vm import Vm
 
@@ -61,13 +52,12 @@ class CellRun:
     def __init__(self, cell: Cell, folder: Path, recorder: Recorder) -> None:
         self.cell = cell
         self.folder = folder
-        self.observations: list[tuple[str, Any]] = []
+        #: What its tests say of the clauses.
+        self.results = ClauseResults(cell.id, recorder)
+        self._log = CellLog(cell.id, recorder)
         self._recorder = recorder
         self._resources = ExitStack()
         self._started = time.monotonic()
-        self._judgement: Judgement | None = None
-        self._outcomes: dict[str, list[tuple[Outcome, str]]] = {}
-        self._incidents: list[str] = []
         self._seen: MachineSeen | None = None
         self._definition: GuestDefinition | None = load_guest(cell.guest) if cell.guest else None
         self._choice: AcceleratorChoice | None = None
@@ -77,7 +67,6 @@ class CellRun:
         self._starter: GuestStarter | None = None
         self._shared: Guest | None = None
         self._current: Guest | None = None
-        self._triage: dict[str, str] = {}
         self._boot_error: HalpmcError | None = None
         self._clones: list[float] = []
         #: Ports that the cell's VMs get for a person.
@@ -98,28 +87,24 @@ class CellRun:
 
     def probe(self) -> ProbeAnswer:
         """Decide the accelerator, and ask the PMU probe what this machine really has."""
-        with self._incident_on_error():
+        with self._log.noting_errors():
             self._choice = accelerator_for(self.cell)
+            self._log.accelerator = f"{self._choice.accel} ({self._choice.reason})"
             counters = self._resources.enter_context(host_counters(self.cell, self._choice.accel))
         if counters:
-            self._record_provenance({"host counters": counters})
-        with self._incident_on_error(), self._phase("probe"):
+            self._log.provenance({"host counters": counters})
+        with self._log.noting_errors(), self._log.phase("probe"):
             self._answer = run_probe(
                 self.cell.arch,
                 self._choice.accel,
                 self.cell.machine,
-                self.cpu_string(self._choice.accel),
+                guest_cpu_string(self.cell, self._definition, self._choice.accel),
                 smp=self.cell.smp,
                 icount=self.cell.icount is Icount.EXACT,
             )
         self._recorder.write(ProbeRecord(cell=self.cell.id, answer=self._answer))
         if self._definition is None:
-            self._recorder.write(
-                CellRecord(
-                    cell=self.cell.id,
-                    provenance={"accelerator": self._accelerator(), "guest_kind": "none (probe only)"},
-                )
-            )
+            self._log.provenance({"guest_kind": "none (probe only)"})
         return self._answer
 
     @contextmanager
@@ -160,7 +145,7 @@ class CellRun:
             try:
                 guest = self._start(stack, starter, folder)
             except InfrastructureError as error:
-                self._note(error)
+                self._log.trouble(error)
                 raise
             self._clones.append(time.monotonic() - started)
             before, self._current = self._current, guest
@@ -175,7 +160,7 @@ class CellRun:
         try:
             return stack.enter_context(starter.start(folder))
         except InfrastructureError as error:
-            self._note(error, retried=True)
+            self._log.trouble(error, retried=True)
         return stack.enter_context(starter.start(folder))
 
     @property
@@ -203,7 +188,7 @@ class CellRun:
         evidence = starter.evidence(vm, folder, hung=isinstance(error, DeadlineExceeded))
         error.evidence["triage"] = evidence.triage
         error.evidence[EVIDENCE] = str(folder.relative_to(self.folder.parent.parent))
-        self._triage[error.message] = evidence.triage
+        self.results.explain(error, evidence.triage)
 
     def _boot(self) -> GuestStarter:
         """Have guests ready to start; the first one tells the cell's facts and what is granted. Its failure is kept."""
@@ -211,7 +196,7 @@ class CellRun:
             raise self._boot_error
         if self._starter is None:
             try:
-                with self._incident_on_error():
+                with self._log.noting_errors():
                     self._starter = self._first_guest()
             except HalpmcError as error:
                 self._boot_error = error
@@ -221,27 +206,24 @@ class CellRun:
     def _first_guest(self) -> GuestStarter:
         if self._definition is None or self._choice is None:
             raise UsageError(f"cell {self.cell.id} has no guest, or its probe was not asked first")
-        accel = self._choice.accel
-        starter = GuestStarter(
-            self.cell, self._definition, accel=accel, cpu_string=self.cpu_string(accel), ports=self.ports
-        )
+        starter = GuestStarter(self.cell, self._definition, accel=self._choice.accel, ports=self.ports)
         self._resources.callback(starter.release)
         starter.on_fault = lambda vm, error: self._examine(starter, vm, "start", error)
         starter.write_script(self.folder)
         try:
-            with self._phase("template"):
+            with self._log.phase("template"):
                 starter.prepare(self.folder)
         finally:
             for incident in starter.incidents:
-                self._note(incident, retried=True)
-            self._record_provenance(starter.provenance())
+                self._log.trouble(incident, retried=True)
+            self._log.provenance(starter.provenance())
         with ExitStack() as stack:
             guest = self._start(stack, starter, self.folder)
             for name, seconds in guest.timings.items():
-                self._record_phase(name, seconds)
-            with self._phase("facts"):
+                self._log.took(name, seconds)
+            with self._log.phase("facts"):
                 self.facts = guest.facts
-                self._record_provenance({"guest_build": str(self.facts.os_build)})
+                self._log.provenance({"guest_build": str(self.facts.os_build)})
                 self._read_back(guest, starter.definition)
                 self.grant = guest.first_grant()
             self._record_class(guest, self._definition)
@@ -250,150 +232,41 @@ class CellRun:
                 self._resources.push(stack.pop_all())
         return starter
 
-    def cpu_string(self, accel: Accel) -> str:
-        """The -cpu string of this cell, the same for the probe and for the guest."""
-        return guest_cpu_string(self.cell, self._definition, accel)
-
-    def _accelerator(self) -> str:
-        return f"{self._choice.accel} ({self._choice.reason})" if self._choice else "undecided"
-
-    def _record_provenance(self, provenance: dict[str, str]) -> None:
-        self._recorder.write(
-            CellRecord(cell=self.cell.id, provenance={"accelerator": self._accelerator(), **provenance})
-        )
-
     def _record_class(self, guest: Guest, definition: GuestDefinition) -> None:
         kind = cell_class(self.cell, definition.hal, guest.generation, self._answer, guest.facts.cpus)
-        self._recorder.write(
-            CellRecord(cell=self.cell.id, provenance={"generation": str(guest.generation), "class": kind})
-        )
+        self._log.provenance({"generation": str(guest.generation), "class": kind})
 
     def _read_back(self, guest: Guest, definition: GuestDefinition) -> None:
         """Ask the guest what machine it is in, and record what it tells, and what was asked for and is not told."""
         self._seen = read_back(guest.session, self.cell, definition)
         not_told = ", ".join(untold(self.cell, self._seen))
-        self._record_provenance(
+        self._log.provenance(
             {
                 "the guest says": words(self._seen),
                 **({"the guest does not tell": not_told} if not_told else {}),
             }
         )
 
-    @contextmanager
-    def _phase(self, name: str) -> Generator[None, None, None]:
-        """Measure one phase; only a finished phase is recorded."""
-        start = time.monotonic()
-        yield
-        self._record_phase(name, time.monotonic() - start)
-
-    def _record_phase(self, name: str, seconds: float) -> None:
-        self._recorder.write(PhaseRecord(cell=self.cell.id, name=name, seconds=round(seconds, 3)))
-
-    @contextmanager
-    def _incident_on_error(self) -> Generator[None, None, None]:
-        try:
-            yield
-        except HalpmcError as error:
-            self._note(error)
-            raise
-
-    def _note(self, error: HalpmcError, *, retried: bool = False) -> None:
-        """Record trouble; `retried` when another try followed it."""
-        if not retried:
-            self._incidents.append(error.message)
-        self._recorder.write(
-            IncidentRecord(
-                cell=self.cell.id,
-                branch=error.branch,
-                message=str(error),
-                evidence=error.evidence,
-                retried=retried,
-            )
-        )
-
-    # -- judging ----------------------------------------------------------------------------------------------
-
-    def observe(self, title: str, value: Any) -> None:
-        """Keep what was seen, for the record of the test that is running."""
-        self.observations.append((title, value))
-
-    def settle(self, judgement: Judgement) -> None:
-        """End the running test the way the judgement says. Raises ContractViolation, or skips with the reason."""
-        self._judgement = judgement
-        if judgement.outcome is Outcome.FAIL:
-            because = f" [{'; '.join(judgement.because)}]" if judgement.because else ""
-            raise ContractViolation(f"{judgement.reason}{because}")
-        if judgement.outcome is Outcome.SKIPPED:
-            pytest.skip(judgement.reason)
-
-    def record_test(
-        self,
-        clauses: Iterable[str],
-        test: str,
-        when: str,
-        result: str,
-        error: BaseException | None,
-        duration_s: float,
-    ) -> Outcome:
-        """Write one record for each clause of a test that pytest has just reported. Returns its outcome."""
-        outcome, reason = self._outcome(when, result, error)
-        for name in clauses:
-            self._outcomes.setdefault(name, []).append((outcome, reason))
-            self._recorder.write(
-                ClauseRecord(
-                    cell=self.cell.id,
-                    clause=name,
-                    test=test.split("[", maxsplit=1)[0],
-                    outcome=outcome,
-                    reason=reason,
-                    observations=tuple(self.observations),
-                    duration_s=round(duration_s, 4),
-                )
-            )
-        self._judgement = None
-        self.observations.clear()
-        return outcome
-
-    def _outcome(self, when: str, result: str, error: BaseException | None) -> tuple[Outcome, str]:
-        """The outcome of a finished test and the reason in one line."""
-        if result == "passed":
-            if self._judgement is None:
-                return Outcome.ERROR, "the test ended without judging anything"
-            recorded = self._judgement.outcome is Outcome.RECORDED
-            return (Outcome.RECORDED, self._judgement.reason) if recorded else (Outcome.PASS, "")
-        message = (str(error).splitlines() or [type(error).__name__])[0] if error else result
-        if isinstance(error, HalpmcError) and error.message in self._triage:
-            message = f"{message} [{self._triage[error.message]}]"
-        if result == "skipped":
-            return Outcome.SKIPPED, message.removeprefix("Skipped: ")
-        if when == "call" and isinstance(error, ContractViolation):
-            return Outcome.FAIL, message
-        if when == "call" and isinstance(error, GuestPanicked):
-            return Outcome.FAIL, f"the guest's kernel died in this test: {message}"
-        return Outcome.ERROR, message if isinstance(
-            error, HalpmcError
-        ) else f"{type(error).__name__}: {message}"
-
     # -- ending -----------------------------------------------------------------------------------------------
 
     def finish(self) -> None:
         """Stop the VM, and record the cell's verdict."""
         try:
-            with self._incident_on_error(), self._phase("shutdown"), self._resources:
+            with self._log.noting_errors(), self._log.phase("shutdown"), self._resources:
                 if self._shared is not None:
                     self.on_leave(self._shared, self._resources)
         except HalpmcError:
             pass  # recorded, and the cell's end has to be recorded, too
         if self._clones:
-            self._record_phase(f"{len(self._clones)} clones", sum(self._clones))
+            self._log.took(f"{len(self._clones)} clones", sum(self._clones))
         verdict, reason = cell_verdict(
-            {name: _counting(results) for name, results in self._outcomes.items()},
+            self.results.of_clauses(),
             grant=self.grant,
             probe=self._answer,
             probe_only=self._definition is None,
         )
-        if verdict is Verdict.UNKNOWN and self._incidents:
-            reason = self._incidents[0]
+        if verdict is Verdict.UNKNOWN:
+            reason = self._log.first_trouble or reason
         missing = realisation(
             self.cell,
             self._answer,
@@ -415,18 +288,3 @@ class CellRun:
 def file_name(test: str) -> str:
     """A test's name as the name of a folder."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", test)
-
-
-def guest_cpu_string(cell: Cell, definition: GuestDefinition | None, accel: Accel) -> str:
-    """A cell's -cpu string with the flags that its guest needs under TCG, or its enlightenments: KVM alone has them."""
-    flags = definition.tcg_cpu_flags if definition and accel is Accel.TCG else ()
-    kvm = definition if accel is Accel.KVM else None
-    hyperv = hyperv_flags(equipped(kvm, cell).enlightenments) if kvm else ()
-    model, *rest = cell.cpu_string.split(",")
-    return ",".join([model, *flags, *rest, *hyperv])
-
-
-def _counting(results: list[tuple[Outcome, str]]) -> tuple[Outcome, str]:
-    """The outcome that counts for a clause that several tests judged, with its reason."""
-    counts = worst_outcome(outcome for outcome, _ in results)
-    return next(result for result in results if result[0] is counts)

@@ -22,10 +22,10 @@ from harness.guest.requirements import CrashControl, GuestState, Requirement, St
 from harness.guest.ssh import SshTransport
 from harness.guest.transport import Transport
 from harness.imaging.check import FILE_NAME, CheckReport
-from harness.imaging.machine import guest_machine, installed
+from harness.imaging.machine import guest_cpu_string, guest_machine, installed
 from harness.imaging.store import HOST_KEY, GuestImage, find_image, verify
 from harness.probe.accelerator import choose_accelerator
-from harness.runs.cell import guest_cpu_string
+from harness.runs.client_sessions import client_over_ssh
 from harness.vm.evidence import collect
 from harness.vm.vm import Vm
 
@@ -121,11 +121,7 @@ def examine(
     """
     shell = _shell(transport)
     transport.put(client, client_path(definition))
-    session = ClientSession(
-        transport.open_session(f"{client_path(definition)} serve"),
-        greeting_timeout_s=definition.timeouts.client_s,
-        log=folder / "client.log",
-    )
+    session = client_over_ssh(transport, definition, folder)
     with session:
         state = ask_state(session, transport)
     return (shell, *judge(state, definition, memory_mib)), state

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ValidationError
 from harness.config.models import Cell
 from harness.contract.outcomes import Verdict
 from harness.errors import UsageError
-from harness.runs.record import FILE_NAME, RECORD, CellEndRecord, PhaseRecord, Record, RunRecord
+from harness.runs.record import RECORD, CellEndRecord, PhaseRecord, Record, RunRecord
+from harness.runs.record_file import FILE_NAME
 
 #: Seconds, without any history: a cell of the demo on two cores (docs/performance.md), and one that only probes.
 DEFAULT_GUEST_S = 15.0

@@ -14,15 +14,8 @@ from harness.errors import InfrastructureError
 from harness.runs.admission import record_refusal
 from harness.runs.costs import PROCESS_PHASE
 from harness.runs.executor import CellJob, Executor, JobResult
-from harness.runs.record import (
-    CellEndRecord,
-    IncidentRecord,
-    PhaseRecord,
-    Record,
-    Recorder,
-    RunEndRecord,
-    tail_records,
-)
+from harness.runs.record import CellEndRecord, IncidentRecord, PhaseRecord, Record, RunEndRecord
+from harness.runs.record_file import Recorder, tail_records
 
 TICK_S = 0.2
 #: Exit statuses of pytest that records explain: all passed, some failed.

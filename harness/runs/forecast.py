@@ -14,7 +14,7 @@ from harness.config.models import Cell
 from harness.host.resources import read_resources
 from harness.host.slots import VCPUS_PER_CPU
 from harness.runs.costs import Costs
-from harness.runs.record import ExcludedCell, SkippedCell
+from harness.runs.planned import ExcludedCell, SkippedCell
 from harness.runs.schedule import makespan
 from harness.runs.select import Selection
 

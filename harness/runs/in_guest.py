@@ -14,6 +14,7 @@ from harness.driver.session import ClientSession
 from harness.errors import GuestError
 from harness.guest.requirements import DEVICE_GUARD, HVCI, SECURE_KERNEL
 from harness.guest.ssh import SshTransport
+from harness.runs.client_sessions import client_over_ssh
 from harness.vm.vm import Vm
 from harness.windows.system import MEMORY_MANAGEMENT, STANDARD_FLAGS, System
 
@@ -41,11 +42,7 @@ def set_up(
         return ()
     with connect(vm, folder) as transport:
         transport.put(client.path, client_path(definition))
-        with ClientSession(
-            transport.open_session(f"{client_path(definition)} serve"),
-            greeting_timeout_s=definition.timeouts.client_s,
-            log=folder / "client.log",
-        ) as session:
+        with client_over_ssh(transport, definition, folder) as session:
             changed = tuple(change(session, cell, definition.group_size))
     if changed:
         reboot(vm, folder, definition.power.reboot, connect).close()

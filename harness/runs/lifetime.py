@@ -50,8 +50,8 @@ class Lifetime:
         """
         vm, folder = self.guest.vm, self.guest.vm.folder / "rebooted"
         folder.mkdir()
-        transport = reboot(vm, folder, self.power.reboot, self.starter.connect)
-        with transport, self.starter.deployed(transport, folder, again=True) as session:
+        transport = reboot(vm, folder, self.power.reboot, self.starter.clients.connect)
+        with transport, self.starter.clients.deployed(transport, folder, again=True) as session:
             yield self.starter.configured(vm, session)
 
     @contextmanager
@@ -71,7 +71,7 @@ class Lifetime:
         try:
             with (
                 self.starter.restored(state, folder) as second,
-                self.starter.rejoined(second, folder) as session,
+                self.starter.clients.rejoined(second, folder, at_lane=self.starter.isolated) as session,
             ):
                 yield Guest(self.guest.cell, self.guest.definition, second, session, {})
         finally:
@@ -88,7 +88,7 @@ class Lifetime:
         offered = self.command(power.sleep_states).stdout.strip()
         if power.deep_sleep not in offered:
             raise NotHere(f"the guest offers no S3: `{power.sleep_states}` says {offered!r}")
-        with vm.expecting("SUSPEND"), self.starter.connect(vm, vm.folder) as transport:
+        with vm.expecting("SUSPEND"), self.starter.clients.connect(vm, vm.folder) as transport:
             self._begin(transport, power.sleep)
             vm.qmp.wait_event("SUSPEND", timeout_s=SLEEP_S)
             vm.execute("system_wakeup")
@@ -122,7 +122,7 @@ class Lifetime:
 
     def command(self, line: str) -> ExecResult:
         """Run a command of the guest's shell to its end. Raises GuestError when it fails."""
-        with self.starter.connect(self.guest.vm, self.guest.vm.folder) as transport:
+        with self.starter.clients.connect(self.guest.vm, self.guest.vm.folder) as transport:
             done = transport.exec(line, timeout_s=COMMAND_S)
         if done.exit_code != 0:
             said = " ".join((done.stderr or done.stdout).split())

@@ -18,7 +18,7 @@ from harness.host.tools import require_tool
 from harness.runs.admission import Admission, record_wait
 from harness.runs.executor import CellJob, JobResult
 from harness.runs.folder import cell_folder, write_config
-from harness.runs.record import Recorder
+from harness.runs.record_file import Recorder
 from harness.runs.suite import suite_command
 
 TICK_S = 0.2

@@ -20,7 +20,7 @@ from harness.errors import ClientError, DriverError, GuestPanicked, UsageError
 from harness.guest import win32
 from harness.guest.transport import ExecResult, Transport
 from harness.probe.accelerator import choose_accelerator
-from harness.runs.cell import guest_cpu_string
+from harness.runs.client_sessions import client_over_ssh
 from harness.runs.start import GuestStarter
 from harness.vm.vm import Vm
 
@@ -148,21 +148,14 @@ def own_guest(
         memory_mib=definition.usual_memory_mib,
         start=start,
     )
-    cpu_string = guest_cpu_string(cell, definition, choice.accel)
-    starter = GuestStarter(cell, definition, accel=choice.accel, cpu_string=cpu_string, media=media)
+    starter = GuestStarter(cell, definition, accel=choice.accel, media=media)
     say(f"starting guest {name} ({choice.accel}: {choice.reason})")
     starter.prepare(folder)
     with ExitStack() as stack:
         vm = stack.enter_context(starter.vm(folder))
-        transport = stack.enter_context(starter.connect(vm, folder))
+        transport = stack.enter_context(starter.clients.connect(vm, folder))
         transport.put(starter.build.client.path, client_path(definition))
-        session = stack.enter_context(
-            ClientSession(
-                transport.open_session(f"{client_path(definition)} serve"),
-                greeting_timeout_s=definition.timeouts.client_s,
-                log=folder / "client.log",
-            )
-        )
+        session = stack.enter_context(client_over_ssh(transport, definition, folder))
         guest = OwnGuest(definition, vm, transport, session, starter.how)
         try:
             yield guest

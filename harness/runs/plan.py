@@ -18,13 +18,8 @@ from harness.errors import UsageError
 from harness.host.tools import host_facts
 from harness.runs.costs import Costs
 from harness.runs.executor import CellJob, longest_first
-from harness.runs.planned import PlannedCell, PlannedShard
-from harness.runs.record import (
-    ExcludedCell,
-    PlannedIssue,
-    RunRecord,
-    SkippedCell,
-)
+from harness.runs.planned import ExcludedCell, PlannedCell, PlannedIssue, PlannedShard, SkippedCell
+from harness.runs.record import RunRecord
 from harness.runs.select import Shard
 
 #: Random sequences in a cell that runs the whole suite, and in one that runs a part of it to be quick.

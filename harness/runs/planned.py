@@ -1,4 +1,4 @@
-"""What a run owes: its cells with their clauses, and what the other parts of the same plan owe."""
+"""A plan as it is recorded: what a run owes, what the other parts of the plan owe, and what is left out and why."""
 
 from __future__ import annotations
 
@@ -36,3 +36,34 @@ class PlannedShard(BaseModel):
     partition: str
     elsewhere: tuple[PlannedCell, ...]
     selection: str = ""
+
+
+class ExcludedCell(BaseModel):
+    """A combination that the matrix leaves out, and why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    id: str
+    reason: str
+
+
+class SkippedCell(BaseModel):
+    """A cell that was asked for and cannot run on this host: the condition that is not met."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    id: str
+    config: dict[str, Any]
+    reason: str
+
+
+class PlannedIssue(BaseModel):
+    """A known issue of the matrix: the planned cells that it is about, and its clauses (none: all of them).
+
+    `until` is the last day (2027-03-31), or the first build of the guest without it (build 26200).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    id: str
+    reason: str
+    cells: tuple[str, ...]
+    clauses: tuple[str, ...]
+    until: str

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from harness.caching import Say
 from harness.errors import InfrastructureError, UsageError
 from harness.runs.folder import leading
-from harness.runs.record import FILE_NAME, RECORD, RunRecord, now
+from harness.runs.record import RECORD, RunRecord, now
+from harness.runs.record_file import FILE_NAME
 
 LOCK = ".nightly.lock"
 

@@ -23,7 +23,7 @@ from harness.runs.capabilities import read_capabilities, unmet
 from harness.runs.changes import changes_since
 from harness.runs.costs import Costs, fingerprint, partition
 from harness.runs.needs import needs_of
-from harness.runs.record import SkippedCell
+from harness.runs.planned import SkippedCell
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from harness.runs.admission import admitted
 from harness.runs.cell import CellRun
 from harness.runs.folder import cell_folder, create_run_folder
 from harness.runs.plan import plan_run
-from harness.runs.record import Record, Recorder, SkippedCell
+from harness.runs.planned import SkippedCell
+from harness.runs.record import Record
+from harness.runs.record_file import Recorder
 from harness.runs.select import Shard
 
 

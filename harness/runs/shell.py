@@ -19,7 +19,6 @@ from harness.guest.terminal import attach, require_terminal
 from harness.host.tools import require_tool
 from harness.probe.accelerator import accelerator_for
 from harness.runs.access import HOST, SSH_CONFIG, Way, ways
-from harness.runs.cell import guest_cpu_string
 from harness.runs.folder import CONFIG
 from harness.runs.replay import replay_matrix
 from harness.runs.select import open_matrix, select_cells
@@ -115,19 +114,19 @@ class GuestAtHand:
                 remedy="see docs/console.md, or leave --serial away",
             )
         if command:
-            shell = open_shell(console, self.vm.console.connect(), self.vm.check, timeout_s=CONSOLE_S)
+            shell = open_shell(console, self.vm.ends.console.connect(), self.vm.check, timeout_s=CONSOLE_S)
             done = shell.run(" ".join(command), timeout_s=COMMAND_S)
             shell.close()
             print(done.stdout, end="")
             return done.exit_code
         require_terminal("--serial", "give a command behind --")
         self.say("serial console: Enter wakes it, Ctrl-] ends it")
-        with self.vm.console.connect() as connection:
+        with self.vm.ends.console.connect() as connection:
             attach(connection, self._check)
         return 0
 
     def _transport(self) -> SshTransport:
-        return self.starter.connect(self.vm, self.folder)
+        return self.starter.clients.connect(self.vm, self.folder)
 
     def _run(self, argv: Sequence[str], resets: int) -> int:
         """Run a program at the terminal and watch the VM meanwhile; it ends with this process, and with the VM."""
@@ -176,8 +175,7 @@ def guest_at_hand(
     if bare:
         definition = definition.model_copy(update={"lane": None})
     choice = accelerator_for(cell)
-    cpu_string = guest_cpu_string(cell, definition, choice.accel)
-    starter = GuestStarter(cell, definition, accel=choice.accel, cpu_string=cpu_string, ports=ports)
+    starter = GuestStarter(cell, definition, accel=choice.accel, ports=ports)
     say(f"starting {definition.title} ({definition.kind}; {choice.accel}: {choice.reason})")
     starter.prepare(folder)
     patient = ports.gdb or cell.gdb or cell.kd is not Kd.NONE
@@ -186,7 +184,7 @@ def guest_at_hand(
             vm = stack.enter_context(starter.vm(folder))
         else:
             vm = stack.enter_context(starter.start(folder)).vm
-        starter.connect(vm, folder).close()  # whoever comes next needs no patience
+        starter.clients.connect(vm, folder).close()  # whoever comes next needs no patience
         stack.enter_context(vm.expecting("RESET"))
         found = ways(vm, starter.image, folder, starter.ports, patient=patient)
         yield GuestAtHand(starter, vm, folder, found, patient, say)

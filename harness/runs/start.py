@@ -15,16 +15,17 @@ from harness.config.models import Accel, Cell, GuestDefinition, HalKind, Icount,
 from harness.driver import deploy, protocol
 from harness.driver.session import ClientSession
 from harness.errors import GuestError, HalpmcError, InfrastructureError, QemuError
-from harness.guest.lane import LaneChannel
-from harness.guest.ssh import SshTransport
-from harness.imaging.machine import guest_machine, installed, remembered
+from harness.imaging.machine import guest_cpu_string, guest_machine, installed, remembered
 from harness.imaging.store import find_guest, verify
+from harness.runs import client_sessions
 from harness.runs.aftermath import crashed, next_boot
+from harness.runs.client_sessions import ClientSessions
 from harness.runs.guest import Guest
 from harness.runs.in_guest import set_up, settings_of
 from harness.runs.provenance import provenance
+from harness.vm.by_hand import run_script
 from harness.vm.evidence import Evidence, collect
-from harness.vm.machine import Machine, run_script
+from harness.vm.machine import Machine
 from harness.vm.media import INBOX_BUS, CdRom
 from harness.vm.phases import Phases
 from harness.vm.ports import Ports
@@ -38,7 +39,8 @@ MIB = 1 << 20
 EVIDENCE_S = 60.0
 OURS = tuple(f"{service}.sys" for service in deploy.SERVICES)
 READY_S = 300.0
-LANE_S = 30.0
+#: The code that decides what a template holds.
+MADE_BY = (deploy.__file__, client_sessions.__file__, __file__)
 #: What the cache may hold of templates when a new one is made; the ones used least recently go.
 TEMPLATES_BYTES = 8 << 30
 
@@ -58,7 +60,6 @@ class GuestStarter:
         definition: GuestDefinition,
         *,
         accel: Accel,
-        cpu_string: str,
         media: Sequence[Path] = (),
         ports: Ports | None = None,
     ) -> None:
@@ -66,6 +67,8 @@ class GuestStarter:
         self.image = find_guest(definition.name)
         self.definition = definition = installed(definition, self.image, cell)
         self.build = deploy.build_for(definition)
+        #: The ways to a client in one of these guests.
+        self.clients = ClientSessions(definition, self.image, self.build)
         self.how = "cold"
         #: Called with a VM that still stands and the error that ends it.
         self.on_fault: Callable[[Vm, HalpmcError], None] = lambda _vm, _error: None
@@ -75,7 +78,7 @@ class GuestStarter:
         self._machine = guest_machine(
             definition,
             accel=accel,
-            cpu=cpu_string,
+            cpu=guest_cpu_string(cell, definition, accel),
             machine=cell.machine,
             smp=cell.smp,
             max_cpus=cell.max_cpus,
@@ -169,7 +172,7 @@ class GuestStarter:
             "mechanism": mechanism,
             "definition": self.definition.model_dump_json(),
             "settings": json.dumps([settings_of(self.cell, self.definition), self.cell.starve_pmu]),
-            "made by": content_hash([Path(deploy.__file__), Path(__file__)]),
+            "made by": content_hash([Path(file) for file in MADE_BY]),
         }
         if self.definition.lane is not None:
             contents |= {file.path.name: file.sha256 for file in self.build.files}
@@ -211,7 +214,7 @@ class GuestStarter:
     def _ready(self, vm: Vm, folder: Path) -> None:
         """What a template holds: SSH answers and a command has run; with a lane, drivers and a waiting client, too."""
         self._set_up(vm, folder)
-        with self.connect(vm, folder) as transport:
+        with self.clients.connect(vm, folder) as transport:
             done = transport.exec("cmd /c ver", timeout_s=READY_S)
             if done.exit_code != 0:
                 raise GuestError(
@@ -219,13 +222,13 @@ class GuestStarter:
                 )
             if self.definition.lane is None:
                 return
-            with self.deployed(transport, folder) as session:
+            with self.clients.deployed(transport, folder) as session:
                 deploy.start_lane(session, self.definition, self.definition.lane.port)
-        with self.join(vm, folder) as session:
+        with self.clients.join(vm, folder) as session:
             session.call("facts", protocol.Facts)
 
     def _set_up(self, vm: Vm, folder: Path) -> None:
-        set_up(vm, folder, self.cell, self.definition, self.build.client, self.connect)
+        set_up(vm, folder, self.cell, self.definition, self.build.client, self.clients.connect)
 
     # -- guests -------------------------------------------------------------------------------------------------
 
@@ -247,12 +250,12 @@ class GuestStarter:
                     self._set_up(vm, folder)
             if self.isolated:
                 with phases("client"):
-                    session = stack.enter_context(self.join(vm, folder))
+                    session = stack.enter_context(self.clients.join(vm, folder))
             else:
                 with phases("login"):
-                    transport = stack.enter_context(self.connect(vm, folder))
+                    transport = stack.enter_context(self.clients.connect(vm, folder))
                 with phases("drivers"):
-                    session = stack.enter_context(self.deployed(transport, folder))
+                    session = stack.enter_context(self.clients.deployed(transport, folder))
             if self._template is not None and self.definition.clock_can_be_set:
                 deploy.set_clock(session)
             yield self.configured(vm, session, phases.seconds)
@@ -272,19 +275,6 @@ class GuestStarter:
             return Vm(machine, folder, ports=self.ports)
         return Vm(self._template.clone_of(machine), folder, saved=self._template.saved, ports=self.ports)
 
-    def connect(self, vm: Vm, folder: Path) -> SshTransport:
-        """Log in to the guest; the VM is watched meanwhile."""
-        return SshTransport.connect(
-            "127.0.0.1",
-            vm.ssh_port,
-            self.definition.ssh.user,
-            self.image.key,
-            self.image.host_key,
-            check=vm.check,
-            timeouts=self.definition.timeouts,
-            log_path=folder / "ssh.log",
-        )
-
     def restored(self, saved: SavedState, folder: Path) -> Vm:
         """A VM that is not started yet and goes on from a state that a VM of this cell was saved in."""
         machine = self.machine(folder)
@@ -298,49 +288,8 @@ class GuestStarter:
         found = collect(vm, folder, EVIDENCE_S, hung=hung)
         if not crashed(vm):
             return found
-        connect = partial(self.connect, vm, folder)
+        connect = partial(self.clients.connect, vm, folder)
         return next_boot(vm, self.definition, connect, self.image.manifest.built_at, folder, found, ours)
-
-    @contextmanager
-    def deployed(
-        self, transport: SshTransport, folder: Path, *, again: bool = False
-    ) -> Generator[ClientSession, None, None]:
-        """Copy the binaries, start a client over SSH and the drivers through it.
-
-        `again`: the services of an earlier boot may be there, and are made anew.
-        """
-        hashes = deploy.upload(transport, self.definition, self.build)
-        with ClientSession(
-            transport.open_session(f"{deploy.client_path(self.definition)} serve"),
-            greeting_timeout_s=self.definition.timeouts.client_s,
-            log=folder / "client.log",
-        ) as session:
-            deploy.verify(session, hashes)
-            if again:
-                deploy.remove_drivers(session)
-            deploy.start_drivers(session, self.definition)
-            yield session
-
-    def join(self, vm: Vm, folder: Path) -> ClientSession:
-        """The client that waits at the serial lane."""
-        channel = LaneChannel(vm.lane, vm.check)
-        channel.discard()
-        return ClientSession(channel, greeting_timeout_s=LANE_S, log=folder / "client.log", runs=True)
-
-    @contextmanager
-    def rejoined(self, vm: Vm, folder: Path) -> Generator[ClientSession, None, None]:
-        """A client of a guest whose drivers are loaded: the one that waits at the lane, else a new one over SSH."""
-        with ExitStack() as stack:
-            if self.isolated:
-                yield stack.enter_context(self.join(vm, folder))
-                return
-            transport = stack.enter_context(self.connect(vm, folder))
-            channel = transport.open_session(f"{deploy.client_path(self.definition)} serve")
-            yield stack.enter_context(
-                ClientSession(
-                    channel, greeting_timeout_s=self.definition.timeouts.client_s, log=folder / "client.log"
-                )
-            )
 
     def provenance(self) -> dict[str, str]:
         """What a reader must know to believe a result: what the guest really is, and the hashes of all parts."""

@@ -1,4 +1,4 @@
-"""UEFI firmware: finding it on the host, and its two flash chips in a machine.
+"""UEFI firmware: finding it on the host, and telling it from others.
 
 Which files a host has is told by QEMU's firmware descriptors (docs/interop/firmware.json of QEMU), which every
 distribution installs with its firmware: no path of a distribution is written here.
@@ -121,17 +121,6 @@ def _descriptors(folders: Sequence[Path]) -> Iterator[_Descriptor]:
             yield _Descriptor.model_validate(described)
         except ValidationError:
             continue  # firmware of another kind: as memory, without variables, or masked by an empty file
-
-
-def flash(uefi: Uefi, *, literal_code: str, variables: str) -> list[str]:
-    """QEMU's options; `variables` is the text of the drive that takes what the firmware writes."""
-    drive = "if=pflash,unit"
-    secure = ("-global", "driver=cfi.pflash01,property=secure,value=on") if uefi.smm else ()
-    return [
-        *("-drive", f"{drive}=0,format={uefi.code_format},readonly=on,file={literal_code}"),
-        *("-drive", f"{drive}=1,{variables}"),
-        *secure,
-    ]
 
 
 def identity(uefi: Uefi) -> str:

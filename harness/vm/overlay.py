@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import IO
 
-from harness.deadlines import timeout_factor
-from harness.errors import DeadlineExceeded, InfrastructureError, QemuError
-from harness.host.tools import require_tool
+from harness.errors import InfrastructureError, QemuError
+from harness.host.tools import require_tool, run_tool
 from harness.vm.state import copy_sparse
 
 CREATE_S = 30.0
@@ -59,27 +57,16 @@ def nameless_overlay(base: Path, base_format: str, folder: Path) -> IO[bytes]:
     """
     file = _nameless(folder)
     command: list[str | Path] = [require_tool("qemu-img"), "create", "-q", "-f", "qcow2", "-F", base_format]
-    limit = CREATE_S * timeout_factor()
     try:
-        subprocess.run(
-            [*command, "-b", base.absolute(), fd_path(file.fileno())],
-            pass_fds=[file.fileno()],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=limit,
-            check=True,
-        )
-    except BaseException as error:
-        file.close()
-        if isinstance(error, subprocess.CalledProcessError):
-            words = " ".join(error.stderr.split())
+        command += ["-b", base.absolute(), fd_path(file.fileno())]
+        done = run_tool(command, f"qemu-img create over {base}", CREATE_S, pass_fds=[file.fileno()])
+        if done.returncode != 0:
+            words = " ".join(done.stderr.split())
             full = os.strerror(errno.ENOSPC) in words
             remedy = ROOM if full else "look at the image with qemu-img check"
-            raise QemuError(f"no overlay over {base} in {folder}: {words}", remedy=remedy) from None
-        if isinstance(error, subprocess.TimeoutExpired):
-            raise DeadlineExceeded(f"qemu-img create over {base}", limit) from None
+            raise QemuError(f"no overlay over {base} in {folder}: {words}", remedy=remedy)
+    except BaseException:
+        file.close()
         raise
     return file
 

@@ -22,8 +22,9 @@ from harness.config.models import Accel, Model
 from harness.deadlines import Deadline, timeout_factor, wait_for
 from harness.errors import InfrastructureError, QemuError
 from harness.host.tools import qemu_version, require_tool
+from harness.vm.command_line import Control, argv
 from harness.vm.firmware import identity
-from harness.vm.machine import Control, Machine, RamFile, argv
+from harness.vm.machine import Machine, RamFile
 from harness.vm.overlay import fd_path
 from harness.vm.state import (
     Mechanism,
@@ -179,7 +180,7 @@ def save_running(vm: Vm, path: Path) -> SavedState:
 
     Another `Vm` of the same machine goes on from there. Raises QemuError where it cannot be saved.
     """
-    if vm.overlay_fd is None:
+    if vm.ends.overlay_fd is None:
         raise QemuError("it has no disk that could hold its state")
     if vm.machine.uefi is not None:
         raise QemuError("what its firmware remembers is a second disk, which would not be saved with it")
@@ -187,7 +188,7 @@ def save_running(vm: Vm, path: Path) -> SavedState:
     whole_ram(vm.qmp)
     save_snapshot(vm.qmp)
     with path.open("xb") as file:
-        copy_sparse(Path(fd_path(vm.overlay_fd)), file.fileno())
+        copy_sparse(Path(fd_path(vm.ends.overlay_fd)), file.fileno())
     return SavedState(Mechanism.SNAPSHOT, path, None)
 
 

@@ -14,17 +14,16 @@ from typing import Any, TypeVar
 
 from harness.deadlines import Deadline, wait_for
 from harness.errors import DeadlineExceeded, HalpmcError, InfrastructureError, QemuError
+from harness.vm.command_line import argv
 from harness.vm.faults import fault, stopped
-from harness.vm.machine import Machine, argv, qmp_control
+from harness.vm.host_ends import HostEnds
+from harness.vm.machine import Machine
 from harness.vm.media import device_id
-from harness.vm.overlay import fd_path, nameless_copy, nameless_overlay
 from harness.vm.phases import OnPhase, Phases
-from harness.vm.ports import HELD, PortFolder, Ports
+from harness.vm.ports import HELD, Ports
 from harness.vm.process import ChildProcess, tail
 from harness.vm.qmp import CLOSED, COMMAND_S, Qmp, QmpEvent
 from harness.vm.state import Mechanism, SavedState, load_snapshot, load_stream
-from harness.vm.tpm import Tpm
-from harness.vm.unix_port import UnixPort
 
 E = TypeVar("E", bound=HalpmcError)
 
@@ -65,13 +64,15 @@ class Vm:
         self.folder = folder
         self.phases = Phases(on_phase)
         self.ended_by = ""
-        self._overlay_dir = overlay_dir or Path(os.environ.get("TMPDIR", OVERLAY_DIR))
         self._saved = saved
-        self._lane: socket.socket | None = None
-        self._tpm: Tpm | None = None
-        #: Leads to the guest's first serial port where the machine has a console: `console.connect()`.
-        self.console = UnixPort(folder)
-        self._ports = PortFolder(folder, ports or Ports(), machine.kd)
+        #: What it shares with the host: sockets, and the file with the guest's writes.
+        self.ends = HostEnds(
+            machine,
+            folder,
+            saved=saved,
+            overlay_dir=overlay_dir or Path(os.environ.get("TMPDIR", OVERLAY_DIR)),
+            ports=ports or Ports(),
+        )
         self._process: ChildProcess | None = None
         self._qmp: Qmp | None = None
         self._ssh_port: int | None = None
@@ -79,8 +80,6 @@ class Vm:
         self._stopped = False
         self._pausing = False
         self._expected: frozenset[str] = frozenset()
-        #: The file with the guest's writes, open as long as the VM is.
-        self.overlay_fd: int | None = None
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -99,38 +98,11 @@ class Vm:
         self.close()
 
     def _start(self) -> None:
-        stream = self._saved.stream if self._saved else None
         with ExitStack() as inherited:  # QEMU has its own copies of what is opened here
             ours, theirs = socket.socketpair()
-            fds = [inherited.enter_context(theirs).fileno()]
+            inherited.enter_context(theirs)
             self._qmp = Qmp(ours, on_event=self._on_event, log=self.folder / "qmp-events.jsonl")
-            overlay = self._open_overlay(inherited)
-            if overlay is not None:
-                self.overlay_fd = os.dup(overlay)
-            variables = self._open_variables(inherited)
-            fds += [fd for fd in (overlay, variables) if fd is not None]
-            lane = tpm = console = None
-            if self.machine.lane_device is not None:
-                self._lane, theirs = socket.socketpair()
-                fds.append(lane := inherited.enter_context(theirs).fileno())
-            if self.machine.tpm:
-                self._tpm = Tpm(self.folder)
-                fds.append(tpm := inherited.enter_context(self._tpm.start()).fileno())
-            if self.machine.console and self.machine.serial_log is not None:
-                fds.append(console := inherited.enter_context(self.console.listen()).fileno())
-            opened = self._ports.listen(inherited)
-            fds += opened.fds + ([opened.kd] if opened.kd is not None else [])
-            control = qmp_control(
-                fds[0],
-                fd_path(overlay) if overlay is not None else None,
-                lane=lane,
-                variables=fd_path(variables) if variables is not None else None,
-                tpm=tpm,
-                console=console,
-                kd=opened.kd,
-                more=opened.arguments,
-                incoming=stream is not None,
-            )
+            control, fds = self.ends.open(inherited, theirs.fileno())
             self._process = ChildProcess(argv(self.machine, control), self.folder / "qemu.log", pass_fds=fds)
             self._process.start()
         try:
@@ -139,7 +111,7 @@ class Vm:
             if self._qmp.lost != CLOSED or not self._process.wait(QUIT_S):
                 raise
             raise self._died("QEMU refused the machine") from None
-        self._ports.started()
+        self.ends.ports.started()
         self._take_up()
         if self.machine.boot == "medium-once":
             self._boot_the_disk_next()
@@ -149,27 +121,6 @@ class Vm:
             if self.qmp.lost and self.process.wait(QUIT_S):
                 raise self._died("QEMU died before its CPUs ran") from None
             raise
-
-    def _open_overlay(self, inherited: ExitStack) -> int | None:
-        """The file for the guest's writes, open for as long as `inherited` lasts; None where they go elsewhere."""
-        if self._saved is not None:
-            return inherited.enter_context(nameless_copy(self._saved.overlay, self._overlay_dir)).fileno()
-        disk = self.machine.disk
-        if disk is None or not self.machine.disk_snapshot:
-            return None
-        overlay = nameless_overlay(disk, self.machine.disk_format, self._overlay_dir)
-        return inherited.enter_context(overlay).fileno()
-
-    def _open_variables(self, inherited: ExitStack) -> int | None:
-        """The same for what the firmware remembers."""
-        uefi = self.machine.uefi
-        if uefi is None or not self.machine.disk_snapshot:
-            return None
-        if self._saved is not None and self._saved.variables is not None:
-            file = nameless_copy(self._saved.variables, self._overlay_dir)
-        else:
-            file = nameless_overlay(uefi.variables, uefi.variables_format, self._overlay_dir)
-        return inherited.enter_context(file).fileno()
 
     def _boot_the_disk_next(self) -> None:
         """Put the medium behind the disk: firmware is told the order at every reset, and this start's already."""
@@ -199,12 +150,9 @@ class Vm:
                 ended_by = self._process.stop(self._ask_to_quit, ask_s=QUIT_S, term_s=TERM_S)
                 self.ended_by = self.ended_by or ended_by
         finally:
-            if self.overlay_fd is not None:
-                os.close(self.overlay_fd)
-                self.overlay_fd = None
-            for part in (self._qmp, self._lane, self.console, self._ports, self._tpm):
-                if part is not None:
-                    part.close()
+            if self._qmp is not None:
+                self._qmp.close()
+            self.ends.close()
 
     def _ask_to_quit(self) -> bool:
         try:
@@ -273,11 +221,10 @@ class Vm:
             raise self._with_evidence(error)
         if self.process.status is not None or self.qmp.lost:
             raise self._died("QEMU died")
-        if self._tpm is not None:
-            self._tpm.check()
+        self.ends.check()
         if self._stopped:
             status = str(self.execute("query-status", timeout_s=COMMAND_S)["status"])
-            if status != "running" and not (self._ports.debugged and status in HELD):
+            if status != "running" and not (self.ends.ports.debugged and status in HELD):
                 raise self._with_evidence(stopped(status))
 
     def execute(self, command: str, *, timeout_s: float = COMMAND_S, **arguments: Any) -> Any:
@@ -320,13 +267,6 @@ class Vm:
         if self._process is None:
             raise QemuError("the VM was not started")
         return self._process
-
-    @property
-    def lane(self) -> socket.socket:
-        """Our end of the machine's second serial port; closed with the VM."""
-        if self._lane is None:
-            raise QemuError("the machine has no lane")
-        return self._lane
 
     @property
     def ssh_port(self) -> int:

@@ -12,21 +12,19 @@ from harness.config.models import Accel, Arch, Cell, Expect, Generation, HalSett
 from harness.contract.clauses import CLAUSES, JudgementKind, suite_for
 from harness.contract.outcomes import Outcome, Verdict
 from harness.probe.models import Counter, CounterState, PmuVerdict, ProbeAnswer
-from harness.runs.planned import PlannedCell
+from harness.runs.planned import ExcludedCell, PlannedCell, PlannedIssue
 from harness.runs.record import (
     CellEndRecord,
     CellRecord,
     ClauseRecord,
-    ExcludedCell,
     IncidentRecord,
     PhaseRecord,
-    PlannedIssue,
     ProbeRecord,
     Record,
-    Recorder,
     RunEndRecord,
     RunRecord,
 )
+from harness.runs.record_file import Recorder
 
 RECORDED_ONLY = {name for name, clause in CLAUSES.items() if clause.judgement is JudgementKind.RECORD}
 START = datetime(2025, 3, 14, 9, 26, 53, tzinfo=UTC)

@@ -16,15 +16,9 @@ from harness.report.markdown import markdown
 from harness.report.summary import Summary, is_red, summarize
 from harness.report.terminal import print_summary
 from harness.report.write import write_reports
-from harness.runs.record import (
-    FILE_NAME,
-    CellRecord,
-    ClauseRecord,
-    PlannedIssue,
-    RunRecord,
-    SkippedCell,
-    read_records,
-)
+from harness.runs.planned import PlannedIssue, SkippedCell
+from harness.runs.record import CellRecord, ClauseRecord, RunRecord
+from harness.runs.record_file import FILE_NAME, read_records
 from tests.report.synthetic import START, RunBuilder, guest_cell
 
 FAILS = {"FREE-2": Outcome.FAIL}

@@ -17,7 +17,7 @@ from harness.report.live import LiveProgress
 from harness.report.summary import Summary, summarize
 from harness.report.terminal import print_summary
 from harness.report.write import write_reports
-from harness.runs.record import tail_records
+from harness.runs.record_file import tail_records
 from tests.report.synthetic import RunBuilder, guest_cell
 
 SOUND, BROKEN = "sound", "broken"

@@ -20,7 +20,8 @@ from harness.runs.again import unfinished
 from harness.runs.costs import Costs
 from harness.runs.plan import plan_run
 from harness.runs.planned import PlannedCell
-from harness.runs.record import CellEndRecord, CellRecord, ClauseRecord, Recorder, RunEndRecord
+from harness.runs.record import CellEndRecord, CellRecord, ClauseRecord, RunEndRecord
+from harness.runs.record_file import Recorder
 from harness.runs.select import Choice, open_matrix, select
 from tests.unit.test_cli import halpmc
 

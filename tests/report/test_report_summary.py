@@ -14,7 +14,8 @@ from harness.probe.models import PmuVerdict
 from harness.report.findings import findings
 from harness.report.summary import UNENDED, is_red, summarize
 from harness.report.write import write_reports
-from harness.runs.record import IncidentRecord, Recorder
+from harness.runs.record import IncidentRecord
+from harness.runs.record_file import Recorder
 from tests.report.synthetic import START, RunBuilder, demo, guest_cell, probe_cell
 
 

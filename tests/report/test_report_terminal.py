@@ -15,7 +15,7 @@ from harness.probe.models import PmuVerdict
 from harness.report.summary import summarize
 from harness.report.terminal import LiveProgress, print_probe, print_summary
 from harness.report.words import WINE_LABEL
-from harness.runs.record import tail_records
+from harness.runs.record_file import tail_records
 from tests.report.synthetic import RunBuilder, demo, guest_cell, probe_answer, probe_cell
 
 

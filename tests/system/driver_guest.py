@@ -8,7 +8,6 @@ from pathlib import Path
 
 from harness.config.load import load_guest
 from harness.config.models import Accel, Cell, HalSettings
-from harness.runs.cell import guest_cpu_string
 from harness.runs.guest import Guest
 from harness.runs.start import GuestStarter
 
@@ -22,9 +21,7 @@ def driver_guest(
     """A clone of the guest, on two CPUs without a PMU; gone when the context ends."""
     definition = load_guest("embedded")
     cell = CELL.model_copy(update={"hal": hal or HalSettings(), "smp": smp})
-    starter = GuestStarter(
-        cell, definition, accel=Accel.TCG, cpu_string=guest_cpu_string(cell, definition, Accel.TCG)
-    )
+    starter = GuestStarter(cell, definition, accel=Accel.TCG)
     folder.mkdir(exist_ok=True)
     starter.prepare(folder)
     with starter.start(folder) as guest:

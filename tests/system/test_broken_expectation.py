@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.paths import contract_suite, project_root
-from harness.runs.record import ClauseRecord, read_records
+from harness.runs.record import ClauseRecord
+from harness.runs.record_file import read_records
 
 # The reference HAL grants in this cell; what is computed is turned round.
 WRONG = """

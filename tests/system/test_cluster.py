@@ -23,7 +23,8 @@ from harness.paths import cache_dir
 from harness.probe.build import build_probe
 from harness.report.loading import load_run
 from harness.report.summary import summarize
-from harness.runs.record import CellEndRecord, CellRecord, IncidentRecord, tail_records
+from harness.runs.record import CellEndRecord, CellRecord, IncidentRecord
+from harness.runs.record_file import tail_records
 from tests.system.conftest import HALPMC
 
 WriteMatrix = Callable[[str], Path]

@@ -69,7 +69,7 @@ def vm(image: GuestImage, tmp_path_factory: pytest.TempPathFactory) -> Generator
 
 @pytest.fixture
 def shell(vm: Vm) -> Generator[ConsoleShell, None, None]:
-    shell = open_shell(SHELL, vm.console.connect(), vm.check, timeout_s=COMMAND_S)
+    shell = open_shell(SHELL, vm.ends.console.connect(), vm.check, timeout_s=COMMAND_S)
     yield shell
     shell.close()
 
@@ -96,7 +96,7 @@ def test_a_guest_without_network_is_rescued(image: GuestImage, vm: Vm) -> None:
     vm.execute("set_link", name="net0", up=False)
     with pytest.raises((TransportError, DeadlineExceeded)):
         ssh(image, vm, banner_s=2)
-    shell = open_shell(SHELL, vm.console.connect(), vm.check, timeout_s=COMMAND_S)
+    shell = open_shell(SHELL, vm.ends.console.connect(), vm.check, timeout_s=COMMAND_S)
     assert shell.run("cat /sys/class/net/eth0/carrier", timeout_s=COMMAND_S).stdout == "0\n"
     assert shell.run("busybox killall sshd", timeout_s=COMMAND_S).exit_code == 0
     vm.execute("set_link", name="net0", up=True)
@@ -109,11 +109,11 @@ def test_a_guest_without_network_is_rescued(image: GuestImage, vm: Vm) -> None:
 
 
 def test_a_command_that_hangs_is_interrupted(vm: Vm) -> None:
-    shell = open_shell(SHELL, vm.console.connect(), vm.check, timeout_s=COMMAND_S)
+    shell = open_shell(SHELL, vm.ends.console.connect(), vm.check, timeout_s=COMMAND_S)
     with pytest.raises(DeadlineExceeded, match=r"command 'sleep 600' at the console: no answer"):
         shell.run("sleep 600", timeout_s=1)
     shell.close()
-    again = open_shell(SHELL, vm.console.connect(), vm.check, timeout_s=COMMAND_S)
+    again = open_shell(SHELL, vm.ends.console.connect(), vm.check, timeout_s=COMMAND_S)
     assert again.run("pidof sleep", timeout_s=COMMAND_S).exit_code == 1
     again.close()
 
@@ -121,7 +121,7 @@ def test_a_command_that_hangs_is_interrupted(vm: Vm) -> None:
 def test_the_cmd_of_wine(vm: Vm, shell: ConsoleShell) -> None:
     """What runs a command in SAC's channel, with a real cmd.exe, its echo and escape codes: Wine's, not Windows'."""
     shell.close()
-    with Console(vm.console.connect(), vm.check) as console:
+    with Console(vm.ends.console.connect(), vm.check) as console:
         LoginShell.open(console, user=None, password="", timeout_s=COMMAND_S)
         console.send(
             ". /etc/wine-environment; cd /C:; cat | $WINE 'C:\\windows\\system32\\cmd.exe'\r", "Wine"

@@ -17,7 +17,6 @@ from harness.driver.device import Device
 from harness.errors import HalpmcError
 from harness.host.tools import host_arch
 from harness.paths import driver_sources
-from harness.runs.cell import guest_cpu_string
 from harness.runs.crash import attempt
 from harness.runs.start import GuestStarter
 from tests.system.driver_guest import CELL
@@ -47,8 +46,7 @@ def test_a_hal_that_trusts_its_callers(tmp_path: Path, monkeypatch: pytest.Monke
     copy = trusting_hal(tmp_path)
     monkeypatch.setattr(build, "driver_sources", lambda: copy)
     definition = load_guest("embedded")
-    cpu_string = guest_cpu_string(CELL, definition, Accel.TCG)
-    starter = GuestStarter(CELL, definition, accel=Accel.TCG, cpu_string=cpu_string)
+    starter = GuestStarter(CELL, definition, accel=Accel.TCG)
     starter.prepare(tmp_path)
     examined: list[HalpmcError] = []
 

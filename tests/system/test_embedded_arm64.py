@@ -37,6 +37,7 @@ CELL = Cell(
     machine="virt",
     accel=Accel.TCG,
     cpu=CPU,
+    pmu=True,
     memory_mib=768,
 )
 
@@ -148,9 +149,9 @@ def test_the_driver_meets_the_pmu_that_the_machine_has(pmu: bool, held: Device) 
 @pytest.fixture
 def clone(tmp_path: Path) -> Generator[tuple[Vm, SshTransport], None, None]:
     """A clone of its own, which a test may end, and its SSH connection."""
-    starter = GuestStarter(CELL, load_guest("embedded-arm64"), accel=Accel.TCG, cpu_string=f"{CPU},pmu=on")
+    starter = GuestStarter(CELL, load_guest("embedded-arm64"), accel=Accel.TCG)
     starter.prepare(tmp_path)
-    with starter.vm(tmp_path) as vm, starter.connect(vm, tmp_path) as ssh:
+    with starter.vm(tmp_path) as vm, starter.clients.connect(vm, tmp_path) as ssh:
         yield vm, ssh
 
 

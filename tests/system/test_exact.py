@@ -34,7 +34,7 @@ Least = dict[tuple[Key, int], int]
 
 
 def starter(folder: Path) -> GuestStarter:
-    made = GuestStarter(CELL, load_guest("embedded-arm64"), accel=Accel.TCG, cpu_string=CPU_STRING)
+    made = GuestStarter(CELL, load_guest("embedded-arm64"), accel=Accel.TCG)
     made.prepare(folder)
     assert made.how == "clone"
     return made

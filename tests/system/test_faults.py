@@ -13,7 +13,8 @@ import pytest
 
 from harness.contract.outcomes import Outcome
 from harness.paths import project_root
-from harness.runs.record import ClauseRecord, read_records
+from harness.runs.record import ClauseRecord
+from harness.runs.record_file import read_records
 
 SUITE = Path(__file__).with_name("fault_suite.py")
 

@@ -18,8 +18,9 @@ from harness.config.models import Accel, Arch, Firmware
 from harness.deadlines import Deadline, wait_for
 from harness.errors import DeadlineExceeded, InfrastructureError
 from harness.guest.lane import LaneChannel
+from harness.vm.by_hand import run_script
 from harness.vm.firmware import find_uefi
-from harness.vm.machine import Machine, run_script
+from harness.vm.machine import Machine
 from harness.vm.media import CdRom
 from harness.vm.state import Mechanism
 from harness.vm.template import Template, make_template
@@ -214,9 +215,9 @@ def test_the_lane_begins_behind_what_the_firmware_writes_to_it(tmp_path: Path) -
     with Vm(described, tmp_path) as vm:
         await_serial(vm, "BdsDxe: starting")
         vm.pause()
-        lane = LaneChannel(vm.lane, vm.check)
-        assert b"BdsDxe: " in vm.lane.recv(1 << 16, socket.MSG_PEEK)
-        wait_for("what was still on its way", 20, lambda _: quiet(lane, vm.lane))
+        lane = LaneChannel(vm.ends.lane, vm.check)
+        assert b"BdsDxe: " in vm.ends.lane.recv(1 << 16, socket.MSG_PEEK)
+        wait_for("what was still on its way", 20, lambda _: quiet(lane, vm.ends.lane))
         with pytest.raises(DeadlineExceeded, match="nothing was seen"):
             lane.read_line(0.5, "answer")
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from harness.contract.outcomes import Verdict
 from harness.deadlines import Deadline, wait_for
 from harness.report.summary import Summary, summarize
-from harness.runs.record import CellEndRecord, PhaseRecord, RunRecord, read_records
+from harness.runs.record import CellEndRecord, PhaseRecord, RunRecord
+from harness.runs.record_file import read_records
 from tests.system.conftest import HALPMC
 from tests.system.test_signals import started
 from tests.system.wrapped_qemu import gated

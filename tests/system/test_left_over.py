@@ -8,7 +8,6 @@ from pathlib import Path
 from harness.config.load import load_guest, load_matrix
 from harness.driver import deploy
 from harness.driver.deploy import SERVICES
-from harness.runs.cell import guest_cpu_string
 from harness.runs.start import GuestStarter
 
 CELL = "include:\n  - {id: embedded, guest: embedded, cpu: Nehalem, pmu: off, accel: tcg}\n"
@@ -17,9 +16,7 @@ CELL = "include:\n  - {id: embedded, guest: embedded, cpu: Nehalem, pmu: off, ac
 def test_what_a_test_left_behind(write_matrix: Callable[[str], Path], tmp_path: Path) -> None:
     (cell,) = load_matrix(write_matrix(CELL)).cells
     definition = load_guest("embedded")
-    starter = GuestStarter(
-        cell, definition, accel=cell.accel, cpu_string=guest_cpu_string(cell, definition, cell.accel)
-    )
+    starter = GuestStarter(cell, definition, accel=cell.accel)
     starter.prepare(tmp_path)
     with starter.start(tmp_path / "guest") as guest:
         assert guest.left_over() == ""

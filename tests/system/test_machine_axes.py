@@ -23,7 +23,6 @@ from harness.imaging.store import GuestImage, find_guest
 from harness.paths import project_root
 from harness.report.summary import summarize
 from harness.runs import start
-from harness.runs.cell import guest_cpu_string
 from harness.runs.guest import Guest
 from harness.runs.lifetime import Lifetime, NotHere
 from harness.runs.read_back import read_back
@@ -40,9 +39,7 @@ CELL = Cell(id="axes", guest="embedded", accel=Accel.TCG, cpu="Nehalem", pmu=Fal
 def started(
     cell: Cell, folder: Path, definition: GuestDefinition
 ) -> Generator[tuple[GuestStarter, Guest], None, None]:
-    starter = GuestStarter(
-        cell, definition, accel=Accel.TCG, cpu_string=guest_cpu_string(cell, definition, Accel.TCG)
-    )
+    starter = GuestStarter(cell, definition, accel=Accel.TCG)
     starter.prepare(folder)
     with starter.start(folder / "guest") as guest:
         yield starter, guest

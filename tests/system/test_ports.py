@@ -11,7 +11,8 @@ from harness.config.load import load_guest
 from harness.config.models import Accel, Arch, Cell, Kd
 from harness.deadlines import wait_for
 from harness.runs.start import GuestStarter
-from harness.vm.machine import Machine, run_script
+from harness.vm.by_hand import run_script
+from harness.vm.machine import Machine
 from harness.vm.ports import GDB, KD, MONITOR, VNC, Ports
 from harness.vm.unix_port import connect
 from harness.vm.vm import Vm
@@ -107,7 +108,7 @@ def test_the_record_of_a_cell_says_what_could_look_into_it(tmp_path: Path) -> No
         Cell(id="plain"),
         Cell(id="looked-into", kd=Kd.SERIAL, gdb=True),
     ):
-        starter = GuestStarter(cell, definition, accel=Accel.TCG, cpu_string="max")
+        starter = GuestStarter(cell, definition, accel=Accel.TCG)
         assert starter.machine(tmp_path).kd is cell.kd
         assert starter.ports == Ports(gdb=cell.gdb)
         told[cell.id] = starter.provenance()

@@ -11,16 +11,15 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pexpect
-import psutil
 
-from harness.deadlines import Deadline, wait_for
 from harness.paths import contract_suite, project_root
 from harness.report.summary import Summary, summarize
+from tests.system.terminal import ANSWER_S, at_terminal, end, found, no_process_left
 
 WriteMatrix = Callable[[str], Path]
 
@@ -31,7 +30,6 @@ PROBES = "".join(
 )
 EXAMPLES = re.findall(r"```python\n(.*?)```", (project_root() / "docs" / "pytest.md").read_text(), re.DOTALL)
 RUN_S = 400
-ANSWER_S = 60
 PLAIN = ["-p", "no:cacheprovider", "-c", "/dev/null", "--color=no"]
 
 #: The second test proves that the session went on, and that the first one's guest was its own.
@@ -74,33 +72,18 @@ def the_run(home: Path) -> tuple[Path, Summary]:
     return folder, summarize(folder)
 
 
-@contextmanager
 def terminal(
     tests: Path, matrix: Path, home: Path, *options: str
-) -> Generator[pexpect.spawn[str], None, None]:
-    """pytest at a terminal of its own."""
-    child = pexpect.spawn(
-        sys.executable,
-        command(tests, matrix, home, *options)[1:],
-        cwd=str(home),
-        env=os.environ | {"PYTHONPATH": str(project_root())},
-        encoding="utf-8",
-        codec_errors="replace",
-        dimensions=(40, 400),
-        timeout=RUN_S,
-    )
-    try:
-        yield child
-    finally:
-        child.close(force=True)
+) -> AbstractContextManager[pexpect.spawn[str]]:
+    path = {"PYTHONPATH": str(project_root())}
+    return at_terminal(command(tests, matrix, home, *options), path, timeout_s=RUN_S, cwd=home)
 
 
 def logs_in(child: pexpect.spawn[str]) -> None:
     """The guest answers by the line that was printed, with the host's own ssh."""
-    child.expect(r"ssh (-F \S+ guest)")
-    assert isinstance(child.match, re.Match)
+    guest = found(child, r"ssh (-F \S+ guest)").split()
     done = subprocess.run(
-        ["ssh", *str(child.match[1]).split(), "echo still here"],
+        ["ssh", *guest, "echo still here"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -112,20 +95,8 @@ def logs_in(child: pexpect.spawn[str]) -> None:
 
 
 def ends(child: pexpect.spawn[str], status: int, home: Path) -> None:
-    child.expect(pexpect.EOF, timeout=ANSWER_S)
-    child.wait()
-    assert child.exitstatus == status, child.before
-
-    def gone(deadline: Deadline) -> bool | None:
-        left = [
-            " ".join(process.info["cmdline"])[:200]
-            for process in psutil.process_iter(["cmdline"])
-            if any(str(home) in argument for argument in process.info["cmdline"] or ())
-        ]
-        deadline.last_seen = "; ".join(left)
-        return None if left else True
-
-    wait_for("end of the VMs", 20, gone)
+    assert end(child) == status, child.before
+    no_process_left(home)
     assert not list(home.glob("runs/**/*.sock"))
 
 

@@ -20,11 +20,13 @@ from harness.paths import project_root
 from harness.report.findings import findings
 from harness.report.summary import Summary, summarize
 from harness.runs import cell as cells
+from harness.runs import client_sessions
 from harness.runs import start as starts
-from harness.runs.cell import CellRun, guest_cpu_string
+from harness.runs.cell import CellRun
 from harness.runs.folder import cell_folder
 from harness.runs.plan import plan_run
-from harness.runs.record import ClauseRecord, IncidentRecord, Recorder, read_records
+from harness.runs.record import ClauseRecord, IncidentRecord
+from harness.runs.record_file import Recorder, read_records
 from harness.runs.start import GuestStarter
 from harness.vm.state import Mechanism
 from harness.vm.template import MANIFEST, STREAM
@@ -62,9 +64,7 @@ def starter(matrix: Matrix, devices: tuple[str, ...] = ()) -> GuestStarter:
     (cell,) = matrix.cells
     definition = load_guest("embedded")
     definition = definition.model_copy(update={"devices": (*definition.devices, *devices)})
-    return AtOnce(
-        cell, definition, accel=cell.accel, cpu_string=guest_cpu_string(cell, definition, cell.accel)
-    )
+    return AtOnce(cell, definition, accel=cell.accel)
 
 
 def only_template(cache: Path) -> Path:
@@ -143,7 +143,7 @@ def test_the_record_of_a_cell_tells_every_try(
     spoil(only_template(cache))
     monkeypatch.setattr(cells, "GuestStarter", AtOnce)
     monkeypatch.setattr(starts, "EVIDENCE_S", 1.0)
-    monkeypatch.setattr(starts, "LANE_S", 0.1)
+    monkeypatch.setattr(client_sessions, "LANE_S", 0.1)
     run = tmp_path / "run"
     run.mkdir()
     recorder = Recorder(run)

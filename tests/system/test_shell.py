@@ -10,20 +10,18 @@ import re
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pexpect
-import psutil
 import pytest
 
-from harness.deadlines import Deadline, wait_for
 from harness.vm.unix_port import connect
 from tests.system.conftest import HALPMC
+from tests.system.terminal import ANSWER_S, at_terminal, end, found, no_process_left
 
 READY_S = 300
-ANSWER_S = 60
 #: What the guest's cmd.exe shows when it waits for a command.
 PROMPT = r"[A-Z]:\\[^\r\n]*>"
 WINE_SAYS = "Microsoft Windows 10.0"
@@ -38,56 +36,18 @@ def home(tmp_path: Path) -> Path:
 
 
 def gone(home: Path) -> None:
-    """Wait until no process has this folder in its arguments, and nothing is left in it."""
-
-    def attempt(deadline: Deadline) -> bool | None:
-        left = [
-            " ".join(process.info["cmdline"])[:200]
-            for process in psutil.process_iter(["cmdline"])
-            if any(str(home) in argument for argument in process.info["cmdline"] or ())
-        ]
-        deadline.last_seen = "; ".join(left)
-        return None if left else True
-
-    wait_for("end of the VM", 20, attempt)
+    """Wait for the end of the VM: nothing is left in its folder."""
+    no_process_left(home)
     assert not list(home.iterdir())
 
 
-@contextmanager
-def terminal(home: Path, *words: str) -> Generator[pexpect.spawn[str], None, None]:
-    """The command at a terminal of its own, wide enough for paths."""
-    child = pexpect.spawn(
-        HALPMC[0],
-        [*HALPMC[1:], *words],
-        env=os.environ | {"TMPDIR": str(home)},
-        encoding="utf-8",
-        codec_errors="replace",
-        dimensions=(40, 400),
-        timeout=READY_S,
-    )
-    try:
-        yield child
-    finally:
-        child.close(force=True)
+def terminal(home: Path, *words: str) -> AbstractContextManager[pexpect.spawn[str]]:
+    return at_terminal([*HALPMC, *words], {"TMPDIR": str(home)}, timeout_s=READY_S)
 
 
 def path_of(child: pexpect.spawn[str], name: str) -> Path:
     """The socket of that name in the text that the command printed next."""
     return Path(found(child, rf"(/\S+/{name})"))
-
-
-def found(child: pexpect.spawn[str], pattern: str) -> str:
-    """What the pattern's group matched in the text that came next."""
-    child.expect(pattern)
-    assert isinstance(child.match, re.Match)
-    return str(child.match[1])
-
-
-def end(child: pexpect.spawn[str]) -> int:
-    child.expect(pexpect.EOF, timeout=ANSWER_S)
-    child.wait()
-    assert child.exitstatus is not None, f"ended by signal {child.signalstatus}"
-    return child.exitstatus
 
 
 def test_a_shell_at_a_terminal(home: Path) -> None:

@@ -21,7 +21,8 @@ from harness.contract.outcomes import Verdict
 from harness.deadlines import FACTOR_VARIABLE, Deadline, wait_for
 from harness.paths import project_root
 from harness.report.summary import Summary, summarize
-from harness.runs.record import FILE_NAME, ClauseRecord, PhaseRecord, Record, read_records
+from harness.runs.record import ClauseRecord, PhaseRecord, Record
+from harness.runs.record_file import FILE_NAME, read_records
 from tests.system.conftest import HALPMC, cache_without_templates
 from tests.system.wrapped_qemu import WrappedQemu, counting, holding
 

@@ -53,15 +53,15 @@ def described(tmp_path: Path) -> Machine:
 
 def ask(vm: Vm, byte: bytes) -> bytes:
     """What the guest answers to a byte: that byte and its counter, behind answers to earlier ones."""
-    vm.lane.setblocking(False)
-    vm.lane.sendall(byte)
+    vm.ends.lane.setblocking(False)
+    vm.ends.lane.sendall(byte)
     seen = b""
 
     def answered(deadline: Deadline) -> bytes | None:
         nonlocal seen
         vm.check()
         try:
-            seen += vm.lane.recv(100)
+            seen += vm.ends.lane.recv(100)
         except BlockingIOError:
             return None
         deadline.last_seen = repr(seen)
@@ -73,12 +73,12 @@ def ask(vm: Vm, byte: bytes) -> bytes:
 
 def booted(vm: Vm) -> None:
     """The boot sector runs, and has answered once: its counter stands at 1."""
-    vm.lane.setblocking(False)
+    vm.ends.lane.setblocking(False)
 
     def answers(_: Deadline) -> bool | None:
-        vm.lane.sendall(b"?")
+        vm.ends.lane.sendall(b"?")
         try:
-            return True if vm.lane.recv(100) else None
+            return True if vm.ends.lane.recv(100) else None
         except BlockingIOError:
             return None
 

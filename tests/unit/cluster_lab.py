@@ -20,7 +20,9 @@ from harness.paths import project_root
 from harness.runs.execute import Execution
 from harness.runs.executor import CellJob
 from harness.runs.plan import plan_run
-from harness.runs.record import IncidentRecord, Record, Recorder, SkippedCell, read_records
+from harness.runs.planned import SkippedCell
+from harness.runs.record import IncidentRecord, Record
+from harness.runs.record_file import Recorder, read_records
 
 STEP_S = 60.0
 

@@ -16,7 +16,8 @@ from harness.deadlines import Deadline, wait_for
 from harness.errors import DeadlineExceeded
 from harness.guest.lane import LaneChannel
 from harness.guest.ssh import SshTransport
-from harness.runs.record import PhaseRecord, Recorder, read_records
+from harness.runs.record import PhaseRecord
+from harness.runs.record_file import Recorder, read_records
 from tests.unit import test_vm_scripted
 from tests.unit.ssh_server import ssh_server
 from tests.unit.test_guest_ssh import end

@@ -23,7 +23,8 @@ from harness.report.loading import load_run
 from harness.report.summary import summarize
 from harness.runs.again import unfinished
 from harness.runs.executor import CellJob
-from harness.runs.record import PhaseRecord, read_records
+from harness.runs.record import PhaseRecord
+from harness.runs.record_file import read_records
 from harness.runs.select import Selection
 from tests.unit.cluster_lab import STEP_S, LabOfTest, Run, cell, end_process, lab_in, runs_on
 

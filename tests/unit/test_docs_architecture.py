@@ -35,6 +35,7 @@ UNKNOWN_TO = {
 ONLY = {
     ("report", "runs"): (
         "harness.runs.record",
+        "harness.runs.record_file",
         "harness.runs.planned",
         "harness.runs.forecast",
         "harness.runs.folder",

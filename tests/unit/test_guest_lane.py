@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -18,7 +19,7 @@ from harness.driver.session import ClientSession
 from harness.errors import DeadlineExceeded, GuestPanicked, ProtocolError, TransportError
 from harness.guest import lane
 from harness.guest.lane import MAX_REQUEST, LaneChannel
-from harness.runs.start import GuestStarter
+from harness.runs.client_sessions import ClientSessions
 from harness.vm.vm import Vm
 
 HELLO = {"hello": "pmcctl", "protocol": protocol.PROTOCOL_VERSION, "version": "0", "arch": "x86_64", "pid": 7}
@@ -113,7 +114,7 @@ class Booted:
     """A VM whose firmware has written to its ports, as OVMF does to COM1 and COM2, and whose client waits at one."""
 
     def __init__(self, port: socket.socket) -> None:
-        self.lane = port
+        self.ends = SimpleNamespace(lane=port)
 
     def check(self) -> None:
         """It is well."""
@@ -136,7 +137,7 @@ def test_what_firmware_has_written_is_no_answer(
         guest.sendall(json.dumps({"id": request["id"], "ok": True, "result": HELLO}).encode() + b"\n")
 
     in_the_guest(client)
-    with GuestStarter.join(cast(GuestStarter, None), cast(Vm, Booted(ours)), tmp_path) as session:
+    with ClientSessions.join(cast(ClientSessions, None), cast(Vm, Booted(ours)), tmp_path) as session:
         assert session.hello.pid == HELLO["pid"]
 
 

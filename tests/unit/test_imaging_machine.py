@@ -13,7 +13,7 @@ from harness.errors import UsageError
 from harness.imaging.machine import guest_machine, installed, remembered
 from harness.imaging.manifest import InstalledWindows, Manifest
 from harness.imaging.store import GuestImage
-from harness.vm.machine import Control, argv
+from harness.vm.command_line import Control, argv
 from harness.vm.template import template_digest
 
 SERVER = load_guest("windows-server-2022")

@@ -14,7 +14,8 @@ import pytest
 
 from harness.paths import project_root
 from harness.report.summary import Summary, summarize
-from harness.runs.record import CellEndRecord, RunRecord, read_records
+from harness.runs.record import CellEndRecord, RunRecord
+from harness.runs.record_file import read_records
 
 MATRIX = "schema: 1\nname: cells\ninclude:\n" + "".join(
     f"  - {{id: cell{name}, guest: none, cpu: max, pmu: off, accel: tcg, memory_mib: 64}}\n"

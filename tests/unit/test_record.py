@@ -8,20 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.contract.outcomes import Outcome
+from harness.contract.outcomes import Outcome, worst_outcome
 from harness.errors import InfrastructureError, NoSpace, UsageError
-from harness.runs.record import (
-    FILE_NAME,
-    ClauseRecord,
-    IncidentRecord,
-    PhaseRecord,
-    Record,
-    Recorder,
-    read_records,
-    scan_records,
-    tail_records,
-    worst_outcome,
-)
+from harness.runs.record import ClauseRecord, IncidentRecord, PhaseRecord, Record
+from harness.runs.record_file import FILE_NAME, Recorder, read_records, scan_records, tail_records
 
 
 def phase(cell: str, name: str = "boot") -> PhaseRecord:

@@ -16,7 +16,8 @@ from harness.host.slots import capacity_mib, vm_needs
 from harness.host.tools import host_arch
 from harness.runs import admission
 from harness.runs.admission import WAIT_PHASE, Admission, Admitted, admitted
-from harness.runs.record import CellEndRecord, IncidentRecord, PhaseRecord, Recorder, read_records
+from harness.runs.record import CellEndRecord, IncidentRecord, PhaseRecord
+from harness.runs.record_file import Recorder, read_records
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,8 @@ from harness.driver.session import ClientSession
 from harness.errors import GuestError, HalpmcError, InfrastructureError, QemuError
 from harness.runs.cell import CellRun, file_name
 from harness.runs.guest import Guest
-from harness.runs.record import IncidentRecord, Record, Recorder, read_records
+from harness.runs.record import IncidentRecord, Record
+from harness.runs.record_file import Recorder, read_records
 
 
 class Session:

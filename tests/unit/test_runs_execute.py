@@ -37,19 +37,9 @@ from harness.runs.executor import CellJob, JobResult, longest_first
 from harness.runs.folder import leading
 from harness.runs.local import LOG, LocalExecutor
 from harness.runs.plan import jobs_of, plan_run
-from harness.runs.record import (
-    CellEndRecord,
-    ClauseRecord,
-    ExcludedCell,
-    IncidentRecord,
-    PhaseRecord,
-    PlannedIssue,
-    Record,
-    Recorder,
-    ResumeRecord,
-    SkippedCell,
-    read_records,
-)
+from harness.runs.planned import ExcludedCell, PlannedIssue, SkippedCell
+from harness.runs.record import CellEndRecord, ClauseRecord, IncidentRecord, PhaseRecord, Record, ResumeRecord
+from harness.runs.record_file import Recorder, read_records
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,8 @@ from harness.runs import in_guest
 from harness.runs.cell import CellRun
 from harness.runs.guest import Guest
 from harness.runs.in_guest import set_up
-from harness.runs.record import CellEndRecord, CellRecord, Recorder, read_records
+from harness.runs.record import CellEndRecord, CellRecord
+from harness.runs.record_file import Recorder, read_records
 from tests.unit.test_machine_seen import QUERY, SERVER, Client, session
 
 BUILT = BuiltFile(Path("pmcctl.exe"), "0")

@@ -25,7 +25,8 @@ from harness.runs.changes import RULES, changes_since, judged_in
 from harness.runs.costs import DEFAULT_GUEST_S, DEFAULT_PROBE_S, NEWEST_RUNS, Costs, load_costs, partition
 from harness.runs.forecast import forecast
 from harness.runs.plan import jobs_of, plan_run
-from harness.runs.record import CellEndRecord, PhaseRecord, Recorder, RunRecord
+from harness.runs.record import CellEndRecord, PhaseRecord, RunRecord
+from harness.runs.record_file import Recorder
 from harness.runs.schedule import lower_bound, makespan
 from harness.runs.select import Choice, Selection, on_this_host, open_matrix, select
 

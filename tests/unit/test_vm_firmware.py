@@ -13,7 +13,7 @@ from harness.config.load import load_guest
 from harness.config.models import Accel, Arch, Cell, Enlightenments, Firmware, GuestDefinition
 from harness.doctor.windows import check_windows_parts
 from harness.errors import InfrastructureError, ToolMissing
-from harness.runs.cell import guest_cpu_string
+from harness.imaging.machine import guest_cpu_string
 from harness.vm.firmware import find_uefi
 from harness.vm.hyperv import hyperv_flags, offered
 

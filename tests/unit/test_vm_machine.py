@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from harness.config.models import Accel, Arch
+from harness.vm.by_hand import run_script
+from harness.vm.command_line import Control, argv, literal, qmp_arguments
 from harness.vm.firmware import Uefi
-from harness.vm.machine import Control, DirectBoot, Machine, RamFile, argv, literal, qmp_control, run_script
+from harness.vm.machine import DirectBoot, Machine, RamFile
 from harness.vm.media import CdRom
 
 
@@ -33,6 +36,11 @@ def machine(**changes: object) -> Machine:
     return Machine.model_validate(values | changes)
 
 
+def driven(**ends: Any) -> Control:
+    """By QMP behind descriptor 7."""
+    return Control(qmp_arguments(7), **ends)
+
+
 GOLDEN = """
 qemu-system-x86_64 -nodefaults -no-user-config -display none
 -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
@@ -48,12 +56,12 @@ qemu-system-x86_64 -nodefaults -no-user-config -display none
 
 
 def test_the_whole_command_line() -> None:
-    assert argv(machine(), qmp_control(7)) == GOLDEN.split()
+    assert argv(machine(), driven()) == GOLDEN.split()
 
 
 def test_a_kernel_that_qemu_loads_itself() -> None:
     boot = DirectBoot(kernel=Path("/image/vmlinuz"), initrd=Path("/image/initrd"), options="quiet a=1,2")
-    arguments = argv(machine(direct_boot=boot), qmp_control(7))
+    arguments = argv(machine(direct_boot=boot), driven())
     start = arguments.index("-kernel")
     assert arguments[start : start + 6] == [
         *("-kernel", "/image/vmlinuz"),
@@ -66,17 +74,17 @@ def test_nothing_that_was_not_asked_for() -> None:
     bare = machine(
         disk=None, net_device=None, devices=(), serial_log=None, panic_device=None, accel=Accel.KVM
     )
-    arguments = argv(bare, qmp_control(7))
+    arguments = argv(bare, driven())
     assert not {"-drive", "-netdev", "-serial", "-kernel"} & set(arguments)
     assert arguments[arguments.index("-accel") + 1] == "kvm"
 
 
 def test_a_disk_that_keeps_its_writes() -> None:
-    assert not any("snapshot" in a for a in argv(machine(disk_snapshot=False), qmp_control(7)))
+    assert not any("snapshot" in a for a in argv(machine(disk_snapshot=False), driven()))
 
 
 def test_an_overlay_takes_the_place_of_the_disk() -> None:
-    (drive,) = [a for a in argv(machine(), qmp_control(7, Path("/proc/self/fd/9"))) if "id=disk0" in a]
+    (drive,) = [a for a in argv(machine(), driven(overlay=Path("/proc/self/fd/9"))) if "id=disk0" in a]
     options = split_option(drive)
     assert options["file"] == "/proc/self/fd/9"
     assert options["format"] == "qcow2"
@@ -87,31 +95,31 @@ def test_an_overlay_takes_the_place_of_the_disk() -> None:
 @pytest.mark.parametrize(("shared", "share"), [(True, "on"), (False, "off")])
 def test_a_clone_does_not_write_into_the_ram_that_it_came_from(shared: bool, share: str) -> None:
     ram = RamFile(path=Path("/templates/a,b/ram"), shared=shared)
-    arguments = argv(machine(ram_file=ram), qmp_control(7))
+    arguments = argv(machine(ram_file=ram), driven())
     file = f"memory-backend-file,id=ram0,size=512M,mem-path=/templates/a,,b/ram,share={share}"
     assert arguments[arguments.index("-object") + 1] == file
     assert arguments[arguments.index("-machine") + 1] == "q35,memory-backend=ram0"
 
 
 def test_an_overlay_whose_name_has_a_comma() -> None:
-    control = qmp_control(7, Path("/runs/a,format=raw/overlay"))
+    control = driven(overlay=Path("/runs/a,format=raw/overlay"))
     [drive] = [text for text in argv(machine(), control) if text.startswith("if=none,id=disk0,")]
     assert "file=/runs/a,,format=raw/overlay,format=qcow2," in drive
 
 
 def test_the_lane_is_a_second_serial_port() -> None:
     lane = machine(lane_device="isa-serial")
-    arguments = argv(lane, qmp_control(7, lane=8))
+    arguments = argv(lane, driven(lane=8))
     assert "socket,id=lane,fd=8" in arguments
     assert arguments[arguments.index("isa-serial,chardev=lane") - 1] == "-device"
     assert arguments.index("chardev:serial0") < arguments.index("isa-serial,chardev=lane"), "COM1 is the log"
     assert "null,id=lane" in run_script(lane), "by hand nobody listens there"
-    assert not any("lane" in argument for argument in argv(machine(), qmp_control(7)))
+    assert not any("lane" in argument for argument in argv(machine(), driven()))
 
 
 def test_the_console_is_talked_to_and_logged() -> None:
     talking = machine(console=True)
-    arguments = argv(talking, qmp_control(7, console=8))
+    arguments = argv(talking, driven(console=8))
     assert "socket,id=serial0,fd=8,server=on,wait=off,logfile=/run/serial.log" in arguments
     script = run_script(talking)
     assert "path=console-by-hand.sock,server=on,wait=off,logfile=serial-by-hand.log" in script
@@ -120,21 +128,21 @@ def test_the_console_is_talked_to_and_logged() -> None:
 
 
 def test_counting_instructions_replaces_the_threads() -> None:
-    arguments = argv(machine(smp=1, icount=True), qmp_control(7))
+    arguments = argv(machine(smp=1, icount=True), driven())
     assert arguments[arguments.index("-accel") + 1] == "tcg,thread=single"
     assert arguments[arguments.index("-icount") + 1] == "shift=1,sleep=off"
-    assert "-icount" not in argv(machine(), qmp_control(7))
+    assert "-icount" not in argv(machine(), driven())
 
 
 def test_secure_boot_is_guarded_by_smm() -> None:
     uefi = Uefi(code=Path("/fw/code,1.fd"), variables=Path("/fw/vars.fd"), smm=True)
-    arguments = argv(machine(uefi=uefi), qmp_control(7, variables=Path("/proc/self/fd/9")))
+    arguments = argv(machine(uefi=uefi), driven(variables=Path("/proc/self/fd/9")))
     assert arguments[arguments.index("-machine") + 1] == "q35,smm=on"
     code, variables = (split_option(a) for a in arguments if a.startswith("if=pflash"))
     assert (code["file"], code["readonly"]) == ("/fw/code,1.fd", "on")
     assert (variables["file"], variables["backing.file.filename"]) == ("/proc/self/fd/9", "/fw/vars.fd")
     assert "driver=cfi.pflash01,property=secure,value=on" in arguments
-    plain = argv(machine(uefi=uefi.model_copy(update={"smm": False})), qmp_control(7))
+    plain = argv(machine(uefi=uefi.model_copy(update={"smm": False})), driven())
     assert not any("secure" in argument or "smm" in argument for argument in plain)
     (variables,) = (split_option(a) for a in plain if a.startswith("if=pflash,unit=1"))
     assert variables["snapshot"] == "on", "by hand, too, nothing is written to the host's own file"
@@ -144,13 +152,13 @@ def test_media_lie_behind_the_disk_unless_they_shall_boot_once() -> None:
     media = (CdRom(path=Path("/a.iso")), CdRom(path=Path("/b,c.iso"), bus="usb"))
 
     def indexes(**changes: object) -> list[str | None]:
-        arguments = argv(machine(media=media, disk_device="ahci", **changes), qmp_control(7))
+        arguments = argv(machine(media=media, disk_device="ahci", **changes), driven())
         devices = [split_option(a) for a in arguments if "drive=" in a]
         return [device.get("bootindex") for device in devices]
 
     assert indexes() == ["0", "1", None]
     assert indexes(boot="medium-once") == ["1", "0", None]
-    files = [split_option(a) for a in argv(machine(media=media), qmp_control(7)) if "media=cdrom" in a]
+    files = [split_option(a) for a in argv(machine(media=media), driven()) if "media=cdrom" in a]
     assert [(file["file"], file["readonly"]) for file in files] == [("/a.iso", "on"), ("/b,c.iso", "on")]
 
 
@@ -173,7 +181,7 @@ odd_names = st.text(
 @given(odd_names)
 def test_any_path_survives_as_one_value(name: str) -> None:
     disk, log = Path("/images") / name, Path("/logs") / name
-    arguments = argv(machine(disk=disk, serial_log=log), qmp_control(7))
+    arguments = argv(machine(disk=disk, serial_log=log), driven())
     assert split_option(arguments[arguments.index("-drive") + 1])["file"] == str(disk.absolute())
     assert split_option(arguments[arguments.index("-chardev") + 1])["path"] == str(log)
 
@@ -206,7 +214,7 @@ NASTY = 'it\'s $HOME, `id` and "so" on\\'
 @pytest.mark.parametrize("name", ["plain.qcow2", NASTY])
 def test_the_script_starts_the_same_machine(name: str, tmp_path: Path) -> None:
     described = machine(disk=Path("/images") / name, devices=("VGA", f"fw_cfg,name={name}"))
-    expected = argv(described, qmp_control(7))
+    expected = argv(described, driven())
     expected[-5:] = ["-monitor", "stdio"]
     expected = [a.replace("127.0.0.1:0-", "127.0.0.1:2022-") for a in expected]
     expected = [a.replace("path=/run/serial.log", "path=serial-by-hand.log") for a in expected]
