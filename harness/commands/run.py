@@ -155,9 +155,7 @@ def run(
     settings = settings_of(
         parse_slots(jobs), baselines, strict=strict_baseline, executor=executor, scheduler=scheduler
     )
-    for name, number in (("HALPMC_SEQUENCES", sequences), ("HALPMC_SEED", seed)):
-        if number is not None:
-            os.environ[name] = str(number)  # for the cells' processes
+    search_in_cells(sequences, seed)
     choice = _choice(cell, keyword, cells, tag, since, shard)
     known = load_costs(costs or (resume or rerun_failed or runs_dir / "-").parent)
     if resume or rerun_failed:
@@ -176,6 +174,13 @@ def run(
             "a matrix is missing", remedy="halpmc run demo, for example; halpmc matrices lists more"
         )
     run_matrix(matrix, choice, known, settings, runs_dir)
+
+
+def search_in_cells(sequences: int | None, seed: int | None) -> None:
+    """Tell the cells' processes how many random sequences they draw, and from what."""
+    for name, number in (("HALPMC_SEQUENCES", sequences), ("HALPMC_SEED", seed)):
+        if number is not None:
+            os.environ[name] = str(number)
 
 
 def run_matrix(
