@@ -49,7 +49,7 @@ def ci(
         int | None,
         typer.Option(
             min=1,
-            help=f"random sequences of calls in each cell (default: {NIGHTLY_SEQUENCES} with --cron, else those of run)",
+            help=f"random sequences of calls in each cell (default: {NIGHTLY_SEQUENCES} with --cron, else as run has)",
         ),
     ] = None,
     setup: Annotated[
