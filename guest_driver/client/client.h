@@ -103,7 +103,7 @@ void holder_end(struct holder *holder);
 /* Operations, see guest_driver/PROTOCOL.md. */
 typedef void operation(struct exchange *exchange);
 operation op_hello;                                                                            /* serve.c */
-operation op_facts, op_file_hash, op_clock_set, op_exit;                                       /* ops_system.c */
+operation op_facts, op_file_hash, op_clock_set, op_memory, op_exit;                                      /* ops_system.c */
 operation op_system_state;                                                                     /* ops_state.c */
 operation op_service_create, op_service_start, op_service_stop, op_service_delete, op_service_query; /* ops_service.c */
 operation op_hal_configure;                                                                    /* ops_hal.c */
@@ -112,7 +112,8 @@ operation op_process_run, op_process_list, op_process_kill;                     
 operation op_file_list, op_file_delete;                                                       /* ops_files.c */
 operation op_events_read, op_boot;                                                            /* ops_events.c */
 operation op_etw_sources, op_etw_start, op_etw_stop;                                          /* ops_etw.c */
-operation op_device_open, op_device_close, op_driver_info, op_holdings, op_overflows, op_free, op_cycles, op_race; /* ops_driver.c */
+operation op_device_open, op_device_close, op_driver_info, op_holdings, op_overflows, op_free, op_cycles; /* ops_driver.c */
+operation op_race, op_race_client;                                                            /* ops_race.c */
 operation op_count, op_count_all, op_interrupt, op_guard;                                                    /* ops_count.c */
 operation op_allocate, op_leak;                                                                /* ops_allocate.c */
 operation op_ioctl_raw;                                                                        /* ops_raw.c */

@@ -181,39 +181,3 @@ void op_cycles(struct exchange *exchange)
 	}
 	json_put_hex(&exchange->out, "elapsed_us", result.elapsed_us);
 }
-
-void op_race(struct exchange *exchange)
-{
-	struct json_writer *out = &exchange->out;
-	HANDLE device = arg_device(exchange);
-	const struct pmctest_race args = { .threads = arg_u32(exchange, "threads"), .rounds = arg_u32(exchange, "rounds") };
-	const struct pmctest_race_result *result = (const void *)exchange->client->scratch;
-	uint32_t error, written = 0;
-
-	if (failed(exchange))
-		return;
-	error = device_ask(device, PMCTEST_RACE, &args, sizeof args, exchange->client->scratch, SCRATCH_ROOM, &written);
-	if (error == 0 && (written < sizeof *result || (written - sizeof *result) / sizeof result->entry[0] != result->entries))
-		error = ERROR_INVALID_DATA;
-	if (error != 0) {
-		fail_transport(exchange, error);
-		return;
-	}
-	json_put_u32(out, "successes", result->successes);
-	json_put_u32(out, "refusals", result->refusals);
-	json_put_u32(out, "frees", result->frees);
-	json_put_u32(out, "other", result->other);
-	json_open(out, "log", '[');
-	for (uint32_t i = 0; i < result->entries; i++) {
-		const struct pmctest_race_entry *entry = &result->entry[i];
-
-		json_open(out, NULL, '[');
-		json_put_u32(out, NULL, entry->sequence);
-		json_put_u32(out, NULL, entry->thread);
-		json_put_u32(out, NULL, entry->round);
-		json_put_u32(out, NULL, entry->event);
-		json_put_u32(out, NULL, entry->status);
-		json_close(out, ']');
-	}
-	json_close(out, ']');
-}

@@ -3,6 +3,8 @@
 #include "client.h"
 #include "sha256.h"
 
+#include <psapi.h>
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #define ARCH "x86_64"
@@ -156,4 +158,18 @@ void op_clock_set(struct exchange *exchange)
 		fail_win32(exchange, "FileTimeToSystemTime");
 	else if (!SetSystemTime(&system_time))
 		fail_win32(exchange, "SetSystemTime");
+}
+
+void op_memory(struct exchange *exchange)
+{
+	/* Under this name since Windows 7; older systems have it elsewhere. */
+	BOOL(WINAPI * query)(PERFORMANCE_INFORMATION *, DWORD) = (void *)GetProcAddress(GetModuleHandleW(L"kernel32.dll"), "K32GetPerformanceInfo");
+	PERFORMANCE_INFORMATION info = { .cb = sizeof info };
+
+	if (query == NULL || !query(&info, sizeof info))
+		fail_win32(exchange, "GetPerformanceInfo");
+	else if (info.KernelNonpaged == 0) /* no kernel does without */
+		json_put_null(&exchange->out, "nonpaged");
+	else
+		json_put_hex(&exchange->out, "nonpaged", (uint64_t)info.KernelNonpaged * info.PageSize);
 }

@@ -12,6 +12,7 @@ struct caller caller_describe(PVOID address)
 	if (defect("")) /* none: the sound HAL asks for nothing that it does not need */
 		return caller;
 	RtlPcToFileHeader(address, &caller.image);
+	caller.process = PsGetCurrentProcessId();
 	caller.thread = PsGetCurrentThreadId();
 	caller.cpu = KeGetCurrentProcessorNumberEx(NULL);
 	return caller;

@@ -81,7 +81,8 @@ static BOOLEAN release(struct grant *grant, const struct caller *caller)
 	ULONG64 rest = grant->claim.counters & (grant->claim.counters - 1);
 
 	freed++;
-	if (defect("only-its-thread-frees") && grant->caller.thread != caller->thread)
+	if ((defect("only-its-thread-frees") && grant->caller.thread != caller->thread) ||
+	    (defect("only-its-process-frees") && grant->caller.process != caller->process))
 		return FALSE;
 	if (defect("free-keeps") || (defect("leaks-every-1000th") && freed % 1000 == 0))
 		return TRUE;

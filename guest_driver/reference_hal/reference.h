@@ -52,6 +52,7 @@ struct claim {
 /* Who calls. The contract does not depend on it; some defects do. */
 struct caller {
 	PVOID image; /* of the driver */
+	HANDLE process;
 	HANDLE thread;
 	ULONG cpu;
 };

@@ -34,12 +34,13 @@ class Pipeline:
     `labels` are those of the hosts that run the jobs; without them the service's own machines do. The jobs run in
     `container`, or on the host itself. `setup` is the command that installs halpmc and `path` the folder where it is
     then, both relative to the checkout. `guests` can be built by a job, for `archs`; `needed` are guests that have to
-    be on the hosts.
+    be on the hosts. With `sequences`, each cell draws so many random sequences of calls, with the date as their seed.
     """
 
     matrix: str
     name: str
     kind: Kind
+    sequences: int | None
     shards: int
     cron: str
     labels: tuple[str, ...]
@@ -131,9 +132,12 @@ class Pipeline:
     @property
     def run(self) -> list[str]:
         """One shard, number $SHARD. What it found is judged when all are together; only what hinders that fails."""
+        search = (
+            "" if self.sequences is None else f'--sequences {self.sequences} --seed "$(date -u +%Y%m%d)" '
+        )
         return [
             "status=0",
-            f'halpmc run {self.chosen} --shard "$SHARD/{self.shards}" --costs {FOLDER}/plan.json '
+            f'halpmc run {self.chosen} {search}--shard "$SHARD/{self.shards}" --costs {FOLDER}/plan.json '
             f'--runs-dir "{FOLDER}/shards/$SHARD" || status=$?',
             'case $status in 0 | 1 | 3) ;; *) exit "$status" ;; esac',
         ]
@@ -161,6 +165,7 @@ def pipeline_for(
     path: Path,
     *,
     kind: Kind,
+    sequences: int | None = None,
     shards: int = 1,
     cron: str = "",
     labels: tuple[str, ...] = (),
@@ -189,6 +194,7 @@ def pipeline_for(
         matrix=inside,
         name=matrix.name,
         kind=kind,
+        sequences=sequences,
         shards=shards,
         cron=" ".join(cron.split()),
         labels=labels,

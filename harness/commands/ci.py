@@ -13,6 +13,7 @@ from harness.ci.services import Kind, Service
 from harness.commands import say
 from harness.commands.choosing import Expression, MatrixFile, Tags
 from harness.errors import UsageError
+from harness.runs.plan import NIGHTLY_SEQUENCES
 
 CONTAINER = "debian:12"
 ON_HOST = "none"
@@ -44,6 +45,13 @@ def ci(
     ] = "",
     cells: Expression = "",
     tag: Tags = None,
+    sequences: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"random sequences of calls in each cell (default: {NIGHTLY_SEQUENCES} with --cron, else as run has)",
+        ),
+    ] = None,
     setup: Annotated[
         str, typer.Option(help="command that installs halpmc (default: ci/bootstrap where it is, else pip)")
     ] = "",
@@ -76,7 +84,7 @@ def ci(
         *_words(("--cron", cron), *(("--label", name) for name in label or ()), ("--container", container)),
         *(["--pull-request"] if pull_request else []),
         *choice,
-        *_words(("--setup", setup), ("--path", path)),
+        *_words(("--sequences", str(sequences or "")), ("--setup", setup), ("--path", path)),
         *_words(("--timeout", str(timeout) if timeout != TIMEOUT else "")),
     ]
     image = container or (ON_HOST if label else CONTAINER)
@@ -85,6 +93,7 @@ def ci(
         chosen.cells,
         matrix,
         kind=Kind.PULL_REQUEST if pull_request else Kind.NIGHTLY if cron else Kind.MANUAL,
+        sequences=sequences or (NIGHTLY_SEQUENCES if cron else None),
         shards=shards,
         cron=cron,
         labels=tuple(label or ()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -68,6 +69,13 @@ def settings_of(
     folder = baselines or default_baselines()
     check_baselines(folder)
     return Settings(slots, executor, scheduler, workers or 1, folder, strict)
+
+
+def search_in_cells(sequences: int | None, seed: int | None) -> None:
+    """Tell the cells' processes how many random sequences they draw, and from what."""
+    for name, number in (("HALPMC_SEQUENCES", sequences), ("HALPMC_SEED", seed)):
+        if number is not None:
+            os.environ[name] = str(number)
 
 
 def run_matrix(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +13,9 @@ import typer
 
 from harness.commands import say
 from harness.commands.choosing import CellIds, CostsFrom, Expression, Jobs, MatrixFile, Tags, parse_slots
-from harness.commands.leading import Settings, run_matrix, settings_of
+from harness.commands.leading import Settings, run_matrix, search_in_cells, settings_of
 from harness.errors import HalpmcError, UsageError
+from harness.runs.plan import NIGHTLY_SEQUENCES
 
 if TYPE_CHECKING:
     from harness.report.nightly import Nightly
@@ -50,6 +52,14 @@ def nightly(
             min=2, help="delete all runs of this matrix but the newest so many (default: delete none)"
         ),
     ] = None,
+    sequences: Annotated[
+        int,
+        typer.Option(min=1, help="random sequences of calls in each cell", envvar="HALPMC_SEQUENCES"),
+    ] = NIGHTLY_SEQUENCES,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="what they are drawn from (default: the date, UTC)", envvar="HALPMC_SEED"),
+    ] = None,
     url: Annotated[str, typer.Option(help="where others read --runs-dir, for the link to the report")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="print the summary as JSON")] = False,
     as_mail: Annotated[
@@ -69,6 +79,7 @@ def nightly(
     if as_json and as_mail:
         raise UsageError("--json and --mail exclude each other", remedy="give one of them")
     choice = Choice(tuple(cell or ()), "", cells, tuple(tag or ()))
+    search_in_cells(sequences, int(f"{datetime.now(UTC):%Y%m%d}") if seed is None else seed)
     try:
         with only_one(runs_dir, "nightly"):
             settings = settings_of(parse_slots(jobs), baselines, strict=strict_baseline)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -93,9 +92,7 @@ def run(
         scheduler=scheduler,
         workers=workers,
     )
-    for name, number in (("HALPMC_SEQUENCES", sequences), ("HALPMC_SEED", seed)):
-        if number is not None:
-            os.environ[name] = str(number)  # for the cells' processes
+    leading.search_in_cells(sequences, seed)
     choice = choice_of(cell, keyword, cells, tag, since, shard)
     known = load_costs(costs or (resume or rerun_failed or runs_dir / "-").parent)
     if resume or rerun_failed:

@@ -76,6 +76,11 @@ _CATALOGUE = (
     Defect(
         "only-its-thread-frees", ("FREE-6",), "Refuses a free from another thread than the one that asked."
     ),
+    Defect(
+        "only-its-process-frees",
+        ("FREE-6",),
+        "Refuses a free from another process than the one that asked.",
+    ),
     # -- generations mixed up
     Defect("reserved-ignored", ("PARAM-X",), "Takes no notice of the reserved parameters.", EXCLUSIVE),
     Defect("shared-in-exclusive", ("PARAM-X",), "Grants parts, as a system from 1903 on does.", EXCLUSIVE),

@@ -112,24 +112,30 @@ def _measured(counter: CounterSeen) -> str:
 
 
 def judge_no_false_counting(
-    probe: ProbeAnswer, first: Call, counted: Counted | None, generation: Generation
+    probe: ProbeAnswer, first: Call, counted: Mapping[int, Counted], generation: Generation
 ) -> Judgement:
-    """VIRT-2: without a PMU any documented status conforms, and nothing may count."""
+    """VIRT-2: without a PMU any documented status conforms, and nothing may count, on any CPU (`counted` is by CPU)."""
     if probe.verdict is not PmuVerdict.ABSENT:
         return skipped(f"there is a PMU here: the PMU probe says {probe.verdict}")
     fact = expect_counters(probe, privileged=True).because
     if first.status not in documented_allocate(generation):
         return failed("VIRT-2", f"without a PMU: expected a documented status, got {first.answer}", fact)
-    if counted is None:
+    if not counted:
         if first.succeeded:
             raise DriverError("the plain request was granted, but the counters were not read")
         return passed(f"{first.answer}; nothing was granted, so nothing could count")
-    names = [counter.name for counter in counted.counters if counter.state == CounterState.COUNTING]
-    if names:
+    alive = [
+        f"{counter.name} on CPU {cpu}"
+        for cpu, seen in counted.items()
+        for counter in seen.counters
+        if counter.state == CounterState.COUNTING
+    ]
+    if alive:
         return failed(
-            "VIRT-2", f"expected no counter to count without a PMU, but these do: {', '.join(names)}", fact
+            "VIRT-2", f"expected no counter to count without a PMU, but these do: {', '.join(alive)}", fact
         )
-    return passed(f"{first.answer}; {len(counted.counters)} counters were read, none counts")
+    read = max(len(seen.counters) for seen in counted.values())
+    return passed(f"{first.answer}; {read} counters were read on each of {len(counted)} CPUs, none counts")
 
 
 def judge_view_agreement(

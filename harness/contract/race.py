@@ -17,6 +17,8 @@ from harness.errors import DriverError
 
 #: A race of the suite.
 THREADS, ROUNDS = 4, 500
+#: Of a race between threads of the client, each of whose calls goes through the driver.
+CLIENT_ROUNDS = 40
 #: So many meetings of each kind make a verdict: 99 times in 100 they notice what shows in one of 22 (see needed).
 MEETINGS = 100
 #: Races that are run until there are as many. Where the host is busy, the guest's CPUs take turns and hardly ever meet.

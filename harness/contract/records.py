@@ -71,6 +71,21 @@ def record_leak(while_leaked: Call, after: Call) -> Judgement:
     return recorded(f"after a leak: {before} until the reboot, {later} after it")
 
 
+#: The smallest block of pool with its header, on 64-bit systems: what a leak in each cycle costs at least.
+POOL_BLOCK = 32
+
+
+def record_pool_growth(before: int | None, after: int | None, cycles: int) -> Judgement:
+    """ALLOC-5: bytes of the system's nonpaged pool before and after so many cycles; None where it does not tell.
+
+    A system does other things meanwhile: less than a smallest block each cycle is no growth.
+    """
+    if before is None or after is None:
+        return skipped("the guest does not tell how large its nonpaged pool is")
+    grown = "grows" if after - before >= POOL_BLOCK * cycles else "does not grow"
+    return recorded(f"the nonpaged pool {grown} with the cycles")
+
+
 def record_dead(probe: ProbeAnswer) -> Judgement:
     """VIRT-4: counters that are advertised and do not count, as an event filter or a starved host leaves them.
 

@@ -10,7 +10,7 @@ from harness.contract.machine_seen import MachineSeen, unlike
 from harness.contract.observations import Counted, Grant
 from harness.contract.outcomes import Outcome, Verdict
 from harness.contract.presence import is_counting, pmu_differences
-from harness.contract.status import documented_allocate
+from harness.contract.status import STATUS_NOT_SUPPORTED, documented_allocate
 from harness.probe.models import CounterState, PmuVerdict, ProbeAnswer
 
 Outcomes = Mapping[str, tuple[Outcome, str]]
@@ -55,7 +55,12 @@ def _granted(grant: Grant, probe: ProbeAnswer | None) -> tuple[Verdict, str]:
     if not first.succeeded:
         if first.status not in documented_allocate(Generation.SHARED):
             return Verdict.BROKEN, f"refused with {first.answer}, which no page documents"
-        return Verdict.REFUSED, f"refused with the documented {first.answer}, {_probe_words(probe)}"
+        stub = (
+            ""
+            if first.status != STATUS_NOT_SUPPORTED
+            else " (the routines are there, but nothing behind them)"
+        )
+        return Verdict.REFUSED, f"refused with the documented {first.answer}{stub}, {_probe_words(probe)}"
     if counted is None:
         return Verdict.UNKNOWN, "granted, but whether counters count was not seen"
     if is_counting(counted):

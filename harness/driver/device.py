@@ -18,6 +18,8 @@ RETURN_S = 8.0
 ERROR_TIMEOUT = 1460  # Win32: what the client answers for a call that it has given up
 CYCLES_TIMEOUT_S = 180.0
 RACE_TIMEOUT_S = 180.0
+#: The threads of a race of the client are given up, so that the client still answers, before the request is.
+RACE_RETURN_S = 120.0
 COUNT_ALL_TIMEOUT_S = 180.0
 RAW_TIMEOUT_S = 180.0
 
@@ -146,6 +148,22 @@ class Device:
             device=self._number,
             threads=threads,
             rounds=rounds,
+            timeout_s=RACE_TIMEOUT_S,
+        )
+
+    def race_of_clients(self, threads: int, rounds: int, other: Device | None = None) -> protocol.RaceResult:
+        """Threads of the client that allocate and free through this device, every other one through `other`.
+
+        Raises ClientError when the driver does not answer one of them in time.
+        """
+        return self._session.call(
+            "race.client",
+            protocol.RaceResult,
+            device=self._number,
+            other=None if other is None else other._number,
+            threads=threads,
+            rounds=rounds,
+            timeout_ms=int(RACE_RETURN_S * timeout_factor() * 1000),
             timeout_s=RACE_TIMEOUT_S,
         )
 

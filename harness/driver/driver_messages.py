@@ -167,6 +167,13 @@ class RaceArgs(Message):
     rounds: Annotated[UInt32, Field(ge=1, le=MAX_RACE_ROUNDS)]
 
 
+class RaceClientArgs(RaceArgs):
+    """Threads of the client that ask through the driver, every other one through the device `other`."""
+
+    other: UInt32 | None = None
+    timeout_ms: UInt32
+
+
 class RaceResult(Message):
     """`other`: calls with an unexpected status; `log`: sequence, thread, round, event, status."""
 

@@ -115,6 +115,12 @@ class Boot(Message):
     number: UInt32
 
 
+class Memory(Message):
+    """Bytes of the system's nonpaged pool, in whole pages; None where the system does not tell, as Wine."""
+
+    nonpaged: HexInt | None
+
+
 class ProfileSource(Message):
     """A source of the profiler: its number, the least and the largest interval, and its name."""
 

@@ -115,6 +115,18 @@ class Answer(Model):
         """The command that writes it. Always ends well: Setup takes a failing command for a failing installation."""
         return f'cmd /c "echo {self.mark(phase)}>{self.mark_port} & exit 0"'
 
+    @property
+    def logon_command(self) -> str:
+        """The one command of the first logon: the mark, then our setup, on whichever drive it is.
+
+        One, because Windows starts all commands of the first logon at once: two would want the port at the same time.
+        """
+        setup = r"%d:\halpmc\setup.ps1"
+        powershell = f"powershell -NoProfile -NonInteractive -ExecutionPolicy Bypass -File {setup}"
+        mark = self.mark("logon")
+        search = f"for %d in ({' '.join(self.letters)}) do if exist {setup} {powershell}"
+        return f'cmd /c "echo {mark}>{self.mark_port} & {search}"'
+
 
 class AnswerOptions(Model):
     """What the user chose for one build. `edition` is a name, or an index as digits; `language` the definition's,

@@ -24,6 +24,8 @@ from harness.runs.select import Shard
 
 #: Random sequences in a cell that runs the whole suite, and in one that runs a part of it to be quick.
 SEQUENCES, FEW_SEQUENCES = 100, 10
+#: In each cell of a nightly run, from a seed of that night.
+NIGHTLY_SEQUENCES = 1000
 
 
 def plan_run(

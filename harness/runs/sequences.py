@@ -26,7 +26,7 @@ from harness.runs.plan import SearchPlan
 from harness.runs.random_sequences import random_sequences
 
 #: The budget of a search in seconds: for itself, and for each sequence.
-BUDGET_S, BUDGET_EACH_S = 60.0, 0.25
+BUDGET_S, BUDGET_EACH_S = 60.0, 0.5
 #: What shortening a failure may take, in seconds.
 SHORTEN_S = 90.0
 

@@ -16,6 +16,7 @@ from harness.driver.vocabulary_messages import (
     Events,
     FileList,
     FoundFile,
+    Memory,
     Process,
     ProcessList,
     ProcessResult,
@@ -125,6 +126,10 @@ class System:
         """Which boot this is."""
         boot = self._session.call("boot", Boot)
         return BootId(boot.number, EPOCH + timedelta(microseconds=boot.booted // 10))
+
+    def nonpaged_pool(self) -> int | None:
+        """Bytes of the kernel's nonpaged pool, all drivers' together; None where the system does not tell."""
+        return self._session.call("memory", Memory).nonpaged
 
     # -- event log ------------------------------------------------------------------------------------------
 

@@ -17,10 +17,12 @@ from harness.contract.expectations import (
 from harness.contract.expected import CellFacts, expect_plain_request
 from harness.contract.judgement import combine
 from harness.contract.observations import Call
-from harness.contract.race import ROUNDS, THREADS, judge_cycles, judge_races
+from harness.contract.race import CLIENT_ROUNDS, ROUNDS, THREADS, judge_cycles, judge_race, judge_races
+from harness.contract.records import record_pool_growth
 from harness.driver.device import Device, to_call
 from harness.runs.guest import Guest
 from harness.runs.races import race_until_calls_met
+from harness.windows.system import System
 
 from .conftest import Observe, Settle
 
@@ -87,6 +89,21 @@ def test_ten_thousand_cycles_behave_alike(pmc: Device, held: Call, settle: Settl
 
 
 @pytest.mark.clause("ALLOC-5")
+def test_cycles_and_the_nonpaged_pool(
+    guest: Guest, pmc: Device, held: Call, settle: Settle, observe: Observe
+) -> None:
+    """The system's own, in which a HAL that forgets something with each cycle would show."""
+    system = System(guest.session)
+    before = system.nonpaged_pool()
+    if before is not None:
+        pmc.free(held.handle)
+        pmc.cycles(CYCLES)
+    after = system.nonpaged_pool()
+    observe("bytes of the nonpaged pool", {"before": before, "after": after})
+    settle(record_pool_growth(before, after, CYCLES))
+
+
+@pytest.mark.clause("ALLOC-5")
 def test_freed_counters_can_be_allocated_from_every_cpu(
     guest: Guest, pmc: Device, held: Call, settle: Settle, observe: Observe
 ) -> None:
@@ -117,6 +134,20 @@ def test_racing_threads_never_own_at_once(pmc: Device, held: Call, settle: Settl
         },
     )
     settle(judge_races([race.log for race in races], THREADS, ROUNDS, cpus=cpus))
+
+
+@pytest.mark.clause("ALLOC-6")
+def test_racing_programs_never_own_at_once(
+    pmc: Device, other: Device, held: Call, settle: Settle, observe: Observe
+) -> None:
+    """Threads that ask through the drivers, as programs do: two through the first one, two through the second."""
+    pmc.free(held.handle)
+    race = pmc.race_of_clients(THREADS, CLIENT_ROUNDS, other)
+    observe(
+        f"{THREADS} threads of the client x {CLIENT_ROUNDS} rounds, through two drivers",
+        race.model_dump(mode="json", exclude={"log"}),
+    )
+    settle(judge_race(race.log, THREADS, CLIENT_ROUNDS))
 
 
 @pytest.mark.clause("ALLOC-7")

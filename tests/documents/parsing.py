@@ -73,7 +73,7 @@ def bare(command: str) -> str:
 def parse(command: str) -> None:
     """Have the parser take a `halpmc` command apart: subcommand, options, arguments, and the types of their values.
 
-    Nothing is executed. What a shell would put in (`$(date +%Y%m%d)`) is taken for 1. Raises UsageError.
+    Nothing is executed. What a shell would put in (`$(date -u +%Y%m%d)`) is taken for 1. Raises UsageError.
     """
     words = shlex.split(re.sub(r"\$\([^)]*\)", "1", expand(command)))
     words = [FORMS.get(word, word) for word in words]

@@ -135,7 +135,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Executed("halpmc run MATRIX", r"2 of 2 planned results recorded", at=Place.RUN),
     Executed(
-        "halpmc run MATRIX --sequences 1000 --seed $(date +%Y%m%d)",
+        "halpmc run MATRIX --sequences 1000 --seed $(date -u +%Y%m%d)",
         r"planned results recorded",
         at=Place.RUN,
         instead={"MATRIX": "docs.yaml", "1000": "5"},

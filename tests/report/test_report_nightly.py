@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import jsonschema
 import pytest
+from typer.testing import CliRunner
 
+from harness.cli import app
 from harness.contract.outcomes import Outcome, Verdict
 from harness.errors import InfrastructureError
 from harness.report.nightly import Nightly, nightly_of
@@ -159,6 +161,26 @@ def test_the_command_writes_what_it_prints_and_nothing_else_on_stdout(tmp_path: 
     third = json.loads(halpmc(*command, "--keep", "2", "--json").stdout)
     assert third["pruned"] == [folder.name]
     assert not folder.exists()
+
+
+def test_a_night_draws_a_thousand_sequences_with_the_date_as_their_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as HALPMC_SEQUENCES says, and as --sequences says before that."""
+    told: list[tuple[int | None, int | None]] = []
+    monkeypatch.setattr("harness.commands.nightly.search_in_cells", lambda *numbers: told.append(numbers))
+    command = ["nightly", str(matrix_in(tmp_path)), "--runs-dir", str(tmp_path / "runs")]
+
+    def night(*options: str, **environment: str) -> tuple[int | None, int | None]:
+        assert CliRunner().invoke(app, [*command, *options], env=environment).exit_code == 3
+        return told[-1]
+
+    today = {int(f"{datetime.now(UTC):%Y%m%d}")}
+    sequences, seed = night()
+    assert sequences == 1000
+    assert seed in today | {int(f"{datetime.now(UTC):%Y%m%d}")}
+    assert night(HALPMC_SEQUENCES="5", HALPMC_SEED="8") == (5, 8)
+    assert night("--sequences", "6", "--seed", "0", HALPMC_SEQUENCES="5") == (6, 0)
 
 
 def test_a_night_in_which_nothing_could_run_says_so(tmp_path: Path) -> None:

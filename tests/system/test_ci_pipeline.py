@@ -39,7 +39,7 @@ mkdir -p bin && printf '#!/bin/sh\\nPYTHONPATH=%s exec %s -m harness.cli "$@"\\n
 chmod +x bin/halpmc && echo bin >.git/info/exclude
 """
 OPTIONS = ("tiny.yaml", "--setup", "sh install.sh", "--path", "bin")
-NIGHTLY = ("--cron", "1 2 * * *", "--shards", "2", "--container", "none")
+NIGHTLY = ("--cron", "1 2 * * *", "--shards", "2", "--container", "none", "--sequences", "10")
 PROPOSED = ("--pull-request", "--shards", "2", "--container", "none")
 
 

@@ -70,16 +70,15 @@ def test_from_a_disk_to_a_cell(
     assert (shown["entry"]["state"], shown["check"]) == ("ready", report)
     assert (tmp_path / "guests" / name / "host_key.pub").read_text().split() == embedded.host_key.split()[:2]
 
-    if form == "vhdx":
-        code, summary, output = run_matrix(
-            write_matrix(
-                "defaults: {start: cold, accel: tcg, cpu: Nehalem, suite: [basic]}\n"
-                f"axes: {{guest: [{name}], pmu: [false]}}\n"
-            )
+    code, summary, output = run_matrix(
+        write_matrix(
+            "defaults: {start: cold, accel: tcg, cpu: Nehalem, suite: [basic]}\n"
+            f"axes: {{guest: [{name}], pmu: [false]}}\n"
         )
-        assert code == 0, output
-        (cell,) = summary.cells
-        assert cell.provenance["guest"] == name
-        assert cell.provenance["image_sha256"] == report["image_sha256"]
+    )
+    assert code == 0, output
+    (cell,) = summary.cells
+    assert cell.provenance["guest"] == name
+    assert cell.provenance["image_sha256"] == report["image_sha256"]
     assert halpmc("rm", name)["why"] == "asked for"
     assert not (tmp_path / "guests" / name).exists()

@@ -156,6 +156,10 @@ def test_a_boot_is_the_same_until_the_next_one(guest: OwnGuest, system: System) 
     assert first.booted.year >= 2024
 
 
+def test_how_large_the_nonpaged_pool_is_wine_does_not_tell(system: System) -> None:
+    assert system.nonpaged_pool() is None
+
+
 def test_driver_verifiers_switch(system: System) -> None:
     system.verify_drivers(["pmctest.sys", "pmctest2.sys"])
     assert system.value(MEMORY_MANAGEMENT, "VerifyDrivers") == "pmctest.sys pmctest2.sys"

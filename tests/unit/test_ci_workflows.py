@@ -101,7 +101,10 @@ def test_the_shipped_ones_say_when_they_run() -> None:
     scripts = "\n".join(github_scripts(proposed))
     assert scripts.count('--since "$BASE"') == 2
     assert proposed["env"]["BASE"] == "${{ github.event.pull_request.base.sha }}"
-    assert "--since" not in "\n".join(github_scripts(nightly))
+    night = "\n".join(github_scripts(nightly))
+    assert "--since" not in night
+    assert night.count('--sequences 1000 --seed "$(date -u +%Y%m%d)" ') == 1
+    assert "--sequences" not in scripts
     assert (project_root() / "ci" / "changes.yaml").is_file()
 
 
@@ -176,6 +179,19 @@ def test_a_wrong_request_is_one_line(checkout: Path) -> None:
     away.mkdir()
     os.chdir(away)
     assert_one_line(halpmc("ci", "github", "../lab.yaml"), 2, "below the current folder")
+
+
+@pytest.mark.parametrize("service", ["github", "gitlab", "jenkins"])
+def test_each_night_draws_a_thousand_sequences_in_every_cell_unless_told_otherwise(
+    service: str, checkout: Path
+) -> None:
+    def drawn(*options: str) -> list[str]:
+        return [line for line in make(service, "--label", "kvm", *options).splitlines() if "--seed" in line]
+
+    for options, number in ((["--cron", "1 2 * * *"], 1000), (["--sequences", "7"], 7)):
+        [line] = drawn(*options)
+        assert f'halpmc run lab.yaml --sequences {number} --seed "$(date -u +%Y%m%d)" --shard' in line
+    assert drawn() == drawn("--pull-request") == []
 
 
 def test_a_file_is_written_whole_and_tells_how_it_was_made(checkout: Path) -> None:

@@ -303,23 +303,31 @@ def test_probe_answers_for_the_machine_of_the_cell() -> None:
 @pytest.mark.parametrize(
     ("answer", "first", "counted", "outcome", "words"),
     [
-        (ABSENT, GRANTED, counters("faulted", "dead"), PASS, "2 counters were read, none counts"),
-        (ABSENT, GRANTED, counters(), PASS, ""),
-        (ABSENT, REFUSED, None, PASS, "nothing was granted"),
-        (ABSENT, ODD, None, FAIL, "expected a documented status"),
-        (ABSENT, GRANTED, counters("dead", "counting"), FAIL, "gp1"),
-        (COUNTING, GRANTED, counters("counting"), SKIP, "there is a PMU here"),
+        (
+            ABSENT,
+            GRANTED,
+            [counters("faulted", "dead")],
+            PASS,
+            "2 counters were read on each of 1 CPUs, none counts",
+        ),
+        (ABSENT, GRANTED, [counters()] * 2, PASS, "each of 2 CPUs"),
+        (ABSENT, REFUSED, [], PASS, "nothing was granted"),
+        (ABSENT, ODD, [], FAIL, "expected a documented status"),
+        (ABSENT, GRANTED, [counters("dead", "counting")], FAIL, "gp1 on CPU 0"),
+        (ABSENT, GRANTED, [counters("dead"), counters("counting")], FAIL, "gp0 on CPU 1"),
+        (COUNTING, GRANTED, [counters("counting")], SKIP, "there is a PMU here"),
     ],
 )
 def test_nothing_counts_without_a_pmu(
-    answer: ProbeAnswer, first: Call, counted: Counters | None, outcome: Outcome, words: str
+    answer: ProbeAnswer, first: Call, counted: list[Counters], outcome: Outcome, words: str
 ) -> None:
-    check(p.judge_no_false_counting(answer, first, counted, SHARED), outcome, words)
+    by_cpu = dict(enumerate(counted))
+    check(p.judge_no_false_counting(answer, first, by_cpu, SHARED), outcome, words)
 
 
 def test_counters_that_were_not_read_prove_nothing() -> None:
     with pytest.raises(DriverError, match="were not read"):
-        p.judge_no_false_counting(ABSENT, GRANTED, None, SHARED)
+        p.judge_no_false_counting(ABSENT, GRANTED, {}, SHARED)
 
 
 ARM = ABSENT.model_copy(

@@ -31,6 +31,21 @@ PASS, FAIL, SKIP, RECORDED = Outcome.PASS, Outcome.FAIL, Outcome.SKIPPED, Outcom
 FREED = Call(status=0, handle=0x1010)
 
 
+def test_growth_of_the_nonpaged_pool() -> None:
+    """A smallest block in each cycle is growth; what a system does meanwhile is not."""
+    assert r.record_pool_growth(None, None, 10).outcome is SKIP
+    assert r.record_pool_growth(1 << 20, None, 10).outcome is SKIP
+    for grown, words in (
+        (0, "does not grow"),
+        (319, "does not grow"),
+        (-5, "does not grow"),
+        (320, "pool grows"),
+    ):
+        seen = r.record_pool_growth(1 << 20, (1 << 20) + grown, 10)
+        assert seen.outcome is RECORDED
+        assert words in seen.reason
+
+
 def test_pairs() -> None:
     seen = r.record_pairs({"a": (GRANTED, GRANTED), "b": (GRANTED, REFUSED), "c": (REFUSED, GRANTED)})
     assert seen.outcome is RECORDED

@@ -134,7 +134,8 @@ ALIVE = Granted(GRANTED, Counters([Seen("gp0", "counting"), Seen("gp1", "dead")]
             COUNTING,
             (
                 Verdict.REFUSED,
-                "refused with the documented STATUS_NOT_SUPPORTED (0xC00000BB), "
+                "refused with the documented STATUS_NOT_SUPPORTED (0xC00000BB) "
+                "(the routines are there, but nothing behind them), "
                 "on a machine whose PMU counts, says the PMU probe",
             ),
         ),

@@ -91,11 +91,16 @@ def test_what_each_option_changes_is_golden(name: str) -> None:
     golden(GOLDEN / f"{name}.options.diff", "\n".join(parts))
 
 
-def leaves(element: ET.Element, path: str = "") -> list[str]:
+def texts(element: ET.Element, path: str = "") -> list[tuple[str, str]]:
+    """The settings below an element, with their texts."""
     children = list(element)
     if not children:
-        return [path]
-    return [leaf for child in children for leaf in leaves(child, f"{path}/{local(child)}".lstrip("/"))]
+        return [(path, element.text or "")]
+    return [leaf for child in children for leaf in texts(child, f"{path}/{local(child)}".lstrip("/"))]
+
+
+def leaves(element: ET.Element) -> list[str]:
+    return [path for path, _ in texts(element)]
 
 
 def local(element: ET.Element) -> str:
@@ -108,8 +113,8 @@ def settings_table() -> dict[str, Any]:
     return dict(table["components"])
 
 
-def complaints(xml: str, architecture: str) -> list[str]:
-    """What Setup would stumble over."""
+def complaints(xml: str, architecture: str, kind: str = "server") -> list[str]:
+    """What Setup would stumble over, or take no notice of; `kind`: server or client."""
     table, found, passes = settings_table(), [], []
     for settings in ET.fromstring(xml):
         passes.append(settings.attrib["pass"])
@@ -119,12 +124,17 @@ def complaints(xml: str, architecture: str) -> list[str]:
                 found.append(f"{name}: architecture {component.attrib['processorArchitecture']}")
             if not list(component):
                 found.append(f"{name}: empty")
-            for leaf in leaves(component):
-                allowed = table.get(name, {}).get("settings", {}).get(leaf)
+            known = table.get(name, {})
+            for leaf, text in texts(component):
+                allowed = known.get("settings", {}).get(leaf)
                 if allowed is None:
                     found.append(f"{name}/{leaf}: unknown")
                 elif passes[-1] not in allowed:
                     found.append(f"{name}/{leaf}: not read in {passes[-1]}")
+                if len(text) > known.get("longest", {}).get(leaf, len(text)):
+                    found.append(f"{name}/{leaf}: {len(text)} characters")
+                if known.get("only", {}).get(leaf, kind) != kind:
+                    found.append(f"{name}/{leaf}: not of a {kind}")
     if len(passes) != len(set(passes)):
         found.append("a pass stands twice")
     return found
@@ -135,15 +145,19 @@ def complaints(xml: str, architecture: str) -> list[str]:
 def test_only_documented_settings_in_their_passes(name: str, option: str | None) -> None:
     it = answer(name, option)
     arch = "arm64" if load_guest(name).arch is Arch.AARCH64 else "amd64"
-    assert complaints(render(it)["autounattend.xml"], arch) == []
+    kind = "server" if it.server else "client"
+    assert complaints(render(it)["autounattend.xml"], arch, kind) == []
 
 
 def test_the_table_has_nothing_that_no_answer_uses() -> None:
     used = set()
-    for option in [None, *ALL_OPTIONS]:
-        for settings in ET.fromstring(render(answer("windows-11-24h2", option))["autounattend.xml"]):
-            used |= {(c.attrib["name"], leaf) for c in settings for leaf in leaves(c)}
+    for name in ("windows-11-24h2", "windows-server-2025"):
+        for option in [None, *ALL_OPTIONS]:
+            for settings in ET.fromstring(render(answer(name, option))["autounattend.xml"]):
+                used |= {(c.attrib["name"], leaf) for c in settings for leaf in leaves(c)}
     assert {(c, s) for c, entry in settings_table().items() for s in entry["settings"]} == used
+    for entry in settings_table().values():
+        assert {*entry.get("longest", {}), *entry.get("only", {})} <= set(entry["settings"])
 
 
 @pytest.mark.parametrize(
@@ -153,12 +167,32 @@ def test_the_table_has_nothing_that_no_answer_uses() -> None:
         ('pass="offlineServicing"', 'pass="specialize"', "not read in specialize"),
         ('processorArchitecture="amd64"', 'processorArchitecture="arm64"', "architecture arm64"),
         ('pass="specialize"', 'pass="oobeSystem"', "a pass stands twice"),
+        ("<ComputerName>", "<ComputerName>A-NAME-OF-", "ComputerName: 16 characters"),
     ],
 )
 def test_the_check_finds_what_is_wrong(before: str, after: str, complaint: str) -> None:
     xml = render(answer("windows-server-2022"))["autounattend.xml"]
     assert before in xml
     assert any(complaint in found for found in complaints(xml.replace(before, after, 1), "amd64"))
+
+
+def test_the_check_finds_what_the_other_kind_of_windows_takes_no_notice_of() -> None:
+    xml = render(answer("windows-server-2022"))["autounattend.xml"]
+    assert complaints(xml, "amd64", "client") == [
+        "Microsoft-Windows-Shell-Setup/OOBE/HideLocalAccountScreen: not of a client"
+    ]
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_the_first_logon_has_one_command(name: str) -> None:
+    """Windows starts them all at once; two would want the serial port at the same time."""
+    xml = render(answer(name))["autounattend.xml"]
+    lines = [e.text or "" for e in ET.fromstring(xml).iter() if local(e) == "CommandLine"]
+    assert len(lines) == 1
+    mark, search = lines[0].split(" & ")
+    assert mark == 'cmd /c "echo halpmc-setup: logon>COM1'
+    assert search.startswith("for %d in (D E F G H) do if exist %d:\\halpmc\\setup.ps1 powershell ")
+    assert search.endswith('-File %d:\\halpmc\\setup.ps1"')
 
 
 def orders(xml: str) -> list[list[int]]:
