@@ -163,7 +163,7 @@ def is_gpt(file: BinaryIO) -> bool:
 
 
 def has_boot_record(file: BinaryIO) -> bool:
-    """Whether a raw disk has a GUID partition table, or a first sector that says what to boot: partitions or a program."""
+    """Whether a raw disk has a GUID partition table, or a first sector with partitions or a program to boot."""
     return is_gpt(file) or _read(file, 510, 2) == BOOT_SIGNATURE
 
 

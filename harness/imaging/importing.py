@@ -112,8 +112,8 @@ def _base(definition: str | None) -> GuestDefinition:
 def _firmware(disk: Path, kind: DiskFormat, named: GuestDefinition | None, folder: Path) -> Firmware:
     """What starts the disk: what the definition that was named says, else what its partition table was made for.
 
-    There is no BIOS for aarch64: a definition without firmware is that of a guest whose kernel lies beside its disk, and
-    beside an imported disk lies none. Raises UsageError where UEFI would find nothing to start.
+    There is no BIOS for aarch64: a definition without firmware is that of a guest whose kernel lies beside its disk,
+    and beside an imported disk lies none. Raises UsageError where UEFI would find nothing to start.
     """
     if named is not None and named.arch is not Arch.AARCH64:
         return named.firmware

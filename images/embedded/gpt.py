@@ -25,7 +25,8 @@ table = b""
 for partition in partitions:
     kind, start, sectors = partition.split(":")
     end = int(start) + int(sectors) - 1
-    assert 2 + TABLE_SECTORS <= int(start) <= end < last - TABLE_SECTORS, f"no room for {partition}"
+    if not 2 + TABLE_SECTORS <= int(start) <= end < last - TABLE_SECTORS:
+        sys.exit(f"gpt.py: no room for {partition}")
     names = kind.encode("utf-16-le")
     table += struct.pack(
         "<16s16sQQQ72s", TYPES[kind].bytes_le, uuid.uuid4().bytes_le, int(start), end, 0, names
