@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.config.load import load_guest
-from harness.config.models import Accel, Arch, Cell, Firmware
+from harness.config.models import Accel, Arch, Cell, Firmware, GuestTimeouts
 from harness.deadlines import wait_for
 from harness.driver import deploy, protocol
 from harness.driver.build import build_driver
@@ -175,8 +175,15 @@ def test_its_disk_boots_by_itself(image: GuestImage, tmp_path: Path) -> None:
     )
     assert machine.direct_boot is None
     with Vm(machine, tmp_path) as vm:
-        user, port = definition.ssh.user, vm.ssh_port
-        with SshTransport.connect("127.0.0.1", port, user, image.key, image.host_key, check=vm.check) as ssh:
+        with SshTransport.connect(
+            "127.0.0.1",
+            vm.ssh_port,
+            definition.ssh.user,
+            image.key,
+            image.host_key,
+            check=vm.check,
+            timeouts=GuestTimeouts(banner_s=READY_S),
+        ) as ssh:
             firmware = ssh.exec(r"dir /b Z:\sys\firmware\efi", timeout_s=COMMAND_S)
             assert (firmware.exit_code, "systab" in firmware.stdout) == (0, True), firmware
             kernel = ssh.exec(r"type Z:\proc\cmdline", timeout_s=COMMAND_S).stdout
