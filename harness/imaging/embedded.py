@@ -41,7 +41,10 @@ TOOLS = (
 )
 ARCH_TOOLS = {
     Arch.X86_64: ("x86_64-w64-mingw32-objcopy", "mformat", "mcopy", "syslinux"),
-    Arch.AARCH64: ("aarch64-linux-gnu-objcopy", "aarch64-linux-gnu-gcc", "make", "qemu-system-aarch64"),
+    Arch.AARCH64: (
+        *("aarch64-linux-gnu-objcopy", "mformat", "mmd", "mcopy"),
+        *("aarch64-linux-gnu-gcc", "make", "qemu-system-aarch64"),
+    ),
 }
 #: The build tools of the kernel's modules, which are in no PATH. The series is that of the guest's kernel.
 KBUILD = Path("/usr/lib/linux-kbuild-6.1")

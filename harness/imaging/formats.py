@@ -20,6 +20,7 @@ from typing import BinaryIO
 from harness.errors import UsageError
 
 SECTOR = 512
+BOOT_SIGNATURE = b"\x55\xaa"
 MAX_DESCRIPTOR = 1 << 20
 FLATTEN = "make one file of it first: qemu-img convert -O qcow2 DISK COPY, where you trust what it refers to"
 
@@ -146,7 +147,7 @@ def _has_partitions(file: BinaryIO, size: int) -> bool:
     if is_gpt(file):
         return True
     table = _read(file, 0, SECTOR)
-    if table[510:] != b"\x55\xaa":
+    if table[510:] != BOOT_SIGNATURE:
         return False
     entries = [struct.unpack_from("<B3xB3xII", table, 446 + 16 * number) for number in range(4)]
     used = [(status, start, length) for status, kind, start, length in entries if kind]
@@ -159,6 +160,11 @@ def _has_partitions(file: BinaryIO, size: int) -> bool:
 def is_gpt(file: BinaryIO) -> bool:
     """Whether a raw disk has a GUID partition table: it is made to be booted by UEFI."""
     return _read(file, SECTOR, 8) == b"EFI PART"
+
+
+def has_boot_record(file: BinaryIO) -> bool:
+    """Whether a raw disk has a GUID partition table, or a first sector with partitions or a program to boot."""
+    return is_gpt(file) or _read(file, 510, 2) == BOOT_SIGNATURE
 
 
 def _read(file: BinaryIO, offset: int, size: int) -> bytes:

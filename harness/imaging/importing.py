@@ -15,7 +15,7 @@ from harness.config.load import guest_names, load_guest, load_guest_file
 from harness.config.models import Arch, Firmware, GuestDefinition, GuestKind, GuestTimeouts, HalKind
 from harness.errors import UsageError
 from harness.imaging.convert import convert, first_bytes, measure
-from harness.imaging.formats import DiskFormat, is_gpt, probe
+from harness.imaging.formats import DiskFormat, has_boot_record, is_gpt, probe
 from harness.imaging.manifest import FILE_NAME, Manifest, Source, sha256_of
 from harness.imaging.recipe import IMPORTED
 from harness.imaging.store import DISK, KEY, VARIABLES, GuestImage, open_image
@@ -81,10 +81,9 @@ def import_guest(
     require_space(guest_store(), required + SPARE, f"importing {disk.name}")
 
     def build(folder: Path) -> None:
+        firmware = _firmware(disk, found.format, base if definition else None, folder)
         convert(disk, found.format, folder / DISK, size, say)
-        described = base.model_copy(update={"name": name, "recipe": IMPORTED})
-        if definition is None:
-            described = described.model_copy(update={"firmware": _firmware(disk, found.format, folder)})
+        described = base.model_copy(update={"name": name, "recipe": IMPORTED, "firmware": firmware})
         if user is not None:
             described = described.model_copy(update={"ssh": described.ssh.model_copy(update={"user": user})})
         shutil.copyfile(key, folder / KEY)
@@ -110,14 +109,28 @@ def _base(definition: str | None) -> GuestDefinition:
     return load_guest_file(path) if path.suffix == ".yaml" else load_guest(definition)
 
 
-def _firmware(disk: Path, kind: DiskFormat, folder: Path) -> Firmware:
-    """A disk with a GUID partition table is booted by UEFI, any other by a BIOS."""
+def _firmware(disk: Path, kind: DiskFormat, named: GuestDefinition | None, folder: Path) -> Firmware:
+    """What starts the disk: what the definition that was named says, else what its partition table was made for.
+
+    There is no BIOS for aarch64: a definition without firmware is that of a guest whose kernel lies beside its disk,
+    and beside an imported disk lies none. Raises UsageError where UEFI would find nothing to start.
+    """
+    if named is not None and named.arch is not Arch.AARCH64:
+        return named.firmware
     start = folder / "start"
     first_bytes(disk, kind, start)
     with start.open("rb") as file:
-        firmware = Firmware.UEFI if is_gpt(file) else Firmware.BIOS
+        by_disk = Firmware.UEFI if is_gpt(file) else Firmware.BIOS
+        bootable = has_boot_record(file)
     start.unlink()
-    return firmware
+    if named is None:
+        return by_disk
+    if not bootable:
+        raise UsageError(
+            f"{disk} has no partition table: UEFI, which starts machines of aarch64, finds no boot loader",
+            remedy="import a disk that boots by itself",
+        )
+    return Firmware.UEFI if named.firmware is Firmware.BIOS else named.firmware
 
 
 def _manifest(definition: GuestDefinition, disk: Path, source: Source) -> Manifest:

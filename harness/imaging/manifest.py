@@ -51,8 +51,8 @@ class Manifest(Model):
 
     `packages` maps each Debian package in the image to its version; `tools` the same for the programs of the host that
     made it. `stage_seconds` tells how long each stage of the build took. `kernel_options` is the command line of a
-    kernel that lies beside the disk for QEMU to boot; None where the disk boots by itself. What is said of packages,
-    tools, recipe and stages is empty for an image that nobody built here; that has a `source`.
+    kernel that lies beside the disk, too, for QEMU to boot without firmware; None where there is none. What is said of
+    packages, tools, recipe and stages is empty for an image that nobody built here; that has a `source`.
     """
 
     name: str

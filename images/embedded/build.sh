@@ -3,7 +3,7 @@
 #
 # usage: build.sh MODE ARCH SUITE INPUT OUTPUT
 #   MODE    root or unshare (see mmdebstrap)
-#   ARCH    x86_64 (a self-booting disk) or aarch64 (a disk, with the kernel and the initrd beside it)
+#   ARCH    x86_64 (a self-booting disk) or aarch64 (the same, with the kernel and the initrd beside it)
 #   SUITE   the Debian suite, such as bookworm
 #   INPUT   a folder: recipe/ (this folder), winsh.exe, bugcheck.exe, authorized_keys
 #   OUTPUT  an existing folder; receives disk.qcow2, host_key.pub, packages.tsv, and for aarch64 vmlinuz, initrd, append

@@ -18,15 +18,15 @@ mkdir -p "$work/kernel" "$work/debs"
 kernel=$(apt-cache show "linux-image-cloud-$debian_arch" | sed -n "s/^Depends:.* \(linux-image-$kernel_series\.[^ ,]*\).*/\1/p" | head -n 1)
 [ -n "$kernel" ] || fail "linux-image-cloud-$debian_arch of $kernel_suite depends on no kernel $kernel_series"
 cd "$work/debs"
-apt-get -qq -o APT::Sandbox::User=root download "$kernel" >&2
-dpkg-deb --fsys-tarfile linux-image-*.deb | tar -x -C "$work/kernel"
+apt-get -qq -o APT::Sandbox::User=root download "$kernel" $loader_package >&2
+for package in *.deb; do dpkg-deb --fsys-tarfile "$package" | tar -x -C "$work/kernel"; done
 {
   if [ "$variant" = extract ]; then
     for package in "$root"/var/cache/apt/archives/*.deb; do dpkg-deb --show --showformat='${Package}\t${Version}\n' "$package"; done
   else
     dpkg-query --admindir="$root/var/lib/dpkg" -W -f '${Package}\t${Version}\n'
   fi
-  dpkg-deb --show --showformat='${Package}\t${Version}\n' linux-image-*.deb
+  for package in "$work"/debs/*.deb; do dpkg-deb --show --showformat='${Package}\t${Version}\n' "$package"; done
 } >"$root/output/packages.tsv"
 
 stage strip

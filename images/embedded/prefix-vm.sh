@@ -13,7 +13,7 @@ sh "$recipe/filesystem.sh" "$root" "$work" "$work/prefix.raw" 0 "$root_mib" buil
 
 timeout 900 "qemu-system-$arch" -nodefaults -no-user-config -display none -no-reboot \
   -machine virt -cpu cortex-a72 -accel tcg,thread=multi -smp 2 -m 1024 \
-  -kernel "$work/vmlinuz" -initrd "$work/initrd" -append "$(cat "$work/append") halpmc_init=/tmp/prefix-init" \
+  -kernel "$work/vmlinuz" -initrd "$work/initrd" -append "$(cat "$work/append") halpmc_root=/dev/vda halpmc_init=/tmp/prefix-init" \
   -drive "if=none,id=root,file=$work/prefix.raw,format=raw,cache=unsafe" -device virtio-blk-pci,drive=root \
   -drive "if=none,id=archive,file=$work/prefix.tar,format=raw,cache=unsafe" -device virtio-blk-pci,drive=archive \
   -device virtio-rng-pci -serial "file:$work/prefix.log" </dev/null ||

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.config.load import load_guest
-from harness.config.models import Accel, Arch, Cell
+from harness.config.models import Accel, Arch, Cell, Firmware, GuestTimeouts
 from harness.deadlines import wait_for
 from harness.driver import deploy, protocol
 from harness.driver.build import build_driver
@@ -18,6 +18,7 @@ from harness.driver.device import Device
 from harness.driver.session import ClientSession
 from harness.errors import GuestPanicked
 from harness.guest.ssh import SshTransport
+from harness.imaging.machine import guest_machine
 from harness.imaging.store import GuestImage, find_guest, verify
 from harness.report.summary import Summary
 from harness.runs.start import GuestStarter
@@ -158,6 +159,37 @@ def clone(tmp_path: Path) -> Generator[tuple[Vm, SshTransport], None, None]:
 def test_the_power_button_ends_it(clone: tuple[Vm, SshTransport], tmp_path: Path) -> None:
     vm, _ = clone
     vm.power_down(OFF_S)
+    assert said(tmp_path / "serial.log", "halpmc: power button")
+
+
+def test_its_disk_boots_by_itself(image: GuestImage, tmp_path: Path) -> None:
+    """By UEFI alone, without the kernel beside it. There is ACPI then, and the power button is another one."""
+    definition = image.definition.model_copy(update={"firmware": Firmware.UEFI})
+    machine = guest_machine(
+        definition,
+        accel=Accel.TCG,
+        cpu=f"{CPU},pmu=on",
+        smp=CPUS,
+        memory_mib=CELL.memory_mib,
+        disk=image.disk,
+        serial_log=tmp_path / "serial.log",
+    )
+    assert machine.direct_boot is None
+    with Vm(machine, tmp_path) as vm:
+        with SshTransport.connect(
+            "127.0.0.1",
+            vm.ssh_port,
+            definition.ssh.user,
+            image.key,
+            image.host_key,
+            check=vm.check,
+            timeouts=GuestTimeouts(banner_s=READY_S),
+        ) as ssh:
+            firmware = ssh.exec(r"dir /b Z:\sys\firmware\efi", timeout_s=COMMAND_S)
+            assert (firmware.exit_code, "systab" in firmware.stdout) == (0, True), firmware
+            kernel = ssh.exec(r"type Z:\proc\cmdline", timeout_s=COMMAND_S).stdout
+            assert image.direct_boot and image.direct_boot.options in kernel
+        vm.power_down(OFF_S)
     assert said(tmp_path / "serial.log", "halpmc: power button")
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from harness.config.models import Firmware
 from harness.host.tools import require_tool
-from harness.imaging.store import find_guest
+from harness.imaging.store import find_guest, find_image
 from harness.report.summary import Summary
 from tests.system.conftest import HALPMC
 
@@ -82,3 +83,21 @@ def test_from_a_disk_to_a_cell(
     assert cell.provenance["image_sha256"] == report["image_sha256"]
     assert halpmc("rm", name)["why"] == "asked for"
     assert not (tmp_path / "guests" / name).exists()
+
+
+def test_the_disk_of_the_aarch64_guest_is_one_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cells load the kernel beside the disk; whoever imports the disk has no such kernel, and UEFI starts it."""
+    monkeypatch.setenv("HALPMC_GUESTS", str(tmp_path / "guests"))
+    embedded = find_guest("embedded-arm64")
+    halpmc(
+        *("import", embedded.disk, "--as", "arm", "--ssh-key", embedded.key),
+        *("--definition", "embedded-arm64"),
+    )
+    imported = find_image("arm")
+    assert (imported.direct_boot, imported.definition.firmware) == (None, Firmware.UEFI)
+    report = halpmc("check", "arm", "--accel", "tcg")
+    failed = [one for one in report["requirements"] if one["status"] == "fail"]
+    assert not failed
+    assert find_guest("arm").host_key.split() == embedded.host_key.split()[:2]

@@ -20,6 +20,7 @@ from harness.config.load import guest_names, load_guest, load_matrix
 from harness.errors import InfrastructureError, NoSpace, UsageError
 from harness.host.tools import require_tool
 from harness.imaging.check import FILE_NAME as CHECK
+from harness.imaging.formats import DiskFormat
 from harness.imaging.importing import import_guest
 from harness.imaging.library import State, collect_garbage, describe, list_guests, remove_guest
 from harness.imaging.recipe import image_folder
@@ -102,6 +103,20 @@ def test_without_a_definition_it_is_a_windows_on_what_it_knows(key: Path, tmp_pa
     assert {(g.kind, g.disk_device, g.net_device, g.ssh.user) for g in guests} == {
         ("windows", "ahci", "e1000e", "Administrator")
     }
+
+
+def test_a_disk_for_aarch64_is_started_by_uefi(vhd: Path, key: Path, tmp_path: Path, store: Path) -> None:
+    """The guest that the definition is made for has no firmware: its kernel lies beside its disk."""
+    assert load_guest("embedded-arm64").firmware == "bios"
+    import_guest(vhd, "arm", key=key, definition="embedded-arm64")
+    assert load_guest("arm").firmware == "uefi"
+    import_guest(vhd, "pc", key=key, definition="embedded")
+    assert load_guest("pc").firmware == "bios"
+    bare = tmp_path / "a file system alone"
+    bare.write_bytes(bytes(SIZE))
+    with pytest.raises(UsageError, match="finds no boot loader"):
+        import_guest(bare, "bare", key=key, definition="embedded-arm64", wanted=DiskFormat.RAW)
+    assert not (store / "bare").exists()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ variant=extract
 # Not trixie's kernel: its modules need tools to be built by that are newer than Debian 12.
 kernel_suite=bookworm
 kernel_series=6.1
-kernel_options="halpmc_root=/dev/vda console=ttyAMA0 random.trust_bootloader=on"
-modules="virtio_pci virtio_blk ext4 virtio_net virtio_rng"
+# What starts it where UEFI does.
+loader_package=systemd-boot-efi
+kernel_options="halpmc_root=/dev/vda2 console=ttyAMA0 random.trust_bootloader=on"
+modules="virtio_pci virtio_blk ext4 virtio_net virtio_rng evdev"
 own_modules=yes
 strip_dll="aarch64-linux-gnu-objcopy -I pei-aarch64-little -O pei-aarch64-little --strip-all --file-alignment=4096"

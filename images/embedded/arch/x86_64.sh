@@ -6,6 +6,8 @@ variant=essential
 # The suite that the kernel comes from, and its series there.
 kernel_suite=$suite
 kernel_series=6.1
+# The package of the boot loader, where the host has none for the guest's architecture.
+loader_package=
 kernel_options="halpmc_root=/dev/vda2 console=ttyS0 tsc=reliable"
 modules="virtio_pci virtio_blk ext4 virtio_net virtio_rng pvpanic_pci pvpanic_mmio button evdev"
 # Whether the modules of ours are needed (modules/).
