@@ -63,6 +63,7 @@ class Answer(Model):
     ssh_port: int = 22
     ems: bool = False
     group_size: int | None = None
+    marks: bool = True
     mark_port: str = "COM1"
     lane_port: str | None = None
     lane_service: str = LANE_SERVICE
@@ -106,6 +107,16 @@ class Answer(Model):
             Partition(number=2, kind="MSR", size_mib=MSR_MIB),
             Partition.model_validate({"number": 3, **windows}),
         )
+
+    @property
+    def marks_file(self) -> str:
+        """Where the guest keeps its marks when no serial port takes them."""
+        return marks_file(self.drop_folder)
+
+    @property
+    def shift(self) -> int:
+        """How many commands stand before the first of ours in a list: a mark, where there are any."""
+        return 1 if self.marks else 0
 
     def mark(self, phase: Phase) -> str:
         """The line that tells the host that a phase has begun."""
@@ -151,10 +162,16 @@ def answer_for(definition: GuestDefinition, options: AnswerOptions, password: st
         ssh_port=definition.ssh.port,
         ems=options.ems,
         group_size=definition.group_size,
+        marks=windows.marks != "none",
         lane_port=port,
         lane_command=f"{client_path(definition)} serve --port {port}",
         drop_folder=definition.drop_folder,
     )
+
+
+def marks_file(drop_folder: str) -> str:
+    """The file in the guest with its marks, for a machine that has no serial port for Windows."""
+    return rf"{drop_folder}\setup-marks.txt"
 
 
 def windows_of(definition: GuestDefinition) -> WindowsSetup:

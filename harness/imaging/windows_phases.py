@@ -28,6 +28,7 @@ WORDS: dict[Phase, str] = {
     "logon": "first logon, and our setup",
     "ready": "restart, until it is ready",
 }
+UNSEEN = "the installation, whose phases nobody tells"
 
 
 class Marks:
@@ -77,7 +78,7 @@ class Progress:
             return "ready"
         if mark.startswith("step "):
             self.step = mark.removeprefix("step ")
-        begun = BEGINS.get(mark)
+        begun = self._begun_by(mark)
         if begun is None:
             return f"our setup: {self.step}" if mark.startswith("step ") else ""
         if PHASES.index(begun) <= PHASES.index(self.phase):
@@ -104,10 +105,57 @@ class Progress:
         return self.windows.limits.of(self.phase) * self.factor
 
     @property
+    def words(self) -> str:
+        """The phase, for the user."""
+        return WORDS[self.phase]
+
+    @property
+    def booting(self) -> bool:
+        """Whether the medium is being started, which may want a key: later a key would start it anew."""
+        return self.phase == "boot"
+
+    @property
     def too_many_reboots(self) -> bool:
         """Whether the machine was restarted more often than an installation does it."""
         return self.reboots > self.windows.reboots + self.windows.spare_reboots
 
+    def _begun_by(self, mark: str) -> Phase | None:
+        return BEGINS.get(mark)
+
     def _leave(self, now: float) -> None:
         self.seconds[self.phase] = round(now - self.began, 1)
         self.began = now
+
+
+@dataclass
+class Unmarked(Progress):
+    """An installation whose machine has no serial port for Windows: one stretch, up to the end that SSH tells.
+
+    Its marks come late, out of a file of the guest, so they say what has happened, and never when.
+    """
+
+    @property
+    def limit(self) -> float:
+        """How long all of it may take, in seconds."""
+        return self.windows.limits.total * self.factor
+
+    @property
+    def words(self) -> str:
+        """What is known: no phase."""
+        return UNSEEN
+
+    @property
+    def booting(self) -> bool:
+        """Whether the machine was never restarted: the medium starts once."""
+        return self.reboots == 0
+
+    def overdue(self, now: float) -> bool:
+        """Whether it takes longer than all phases together may."""
+        return now > self.limit
+
+    def _begun_by(self, mark: str) -> Phase | None:
+        return None
+
+    def _leave(self, now: float) -> None:
+        self.seconds["installation"] = round(now, 1)
+        self.missed = list(PHASES)
