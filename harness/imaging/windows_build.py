@@ -78,7 +78,11 @@ def build_windows(
             f"guest {definition.name!r} is in the store already",
             remedy=f"halpmc guest rm {definition.name} removes it; --as NAME keeps both",
         )
-    if windows.marks == "none" and definition.net_device == windows.virtio_net_device and not request.virtio_iso:
+    if (
+        windows.marks == "none"
+        and definition.net_device == windows.virtio_net_device
+        and not request.virtio_iso
+    ):
         raise UsageError(
             f"the end of this installation is asked over SSH, and Windows has no driver for {definition.net_device}",
             remedy="the virtio-win medium has one: --virtio-iso PATH",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import ClassVar, get_args
 
 from harness.config.windows import Phase, WindowsSetup
 from harness.imaging.windows_answer import MARK_PREFIX
@@ -49,8 +50,11 @@ class Progress:
     """The state of one installation. Times are seconds since its start, given by whoever has the clock; limits are
     scaled by `factor`.
 
-    `seconds` has how long each finished phase took; `missed` the phases whose beginning was never told.
+    `begins` has the marks that begin a phase; `seconds` how long each finished phase took; `missed` the phases whose
+    beginning was never told.
     """
+
+    begins: ClassVar[Mapping[str, Phase]] = BEGINS
 
     windows: WindowsSetup
     factor: float = 1.0
@@ -78,7 +82,7 @@ class Progress:
             return "ready"
         if mark.startswith("step "):
             self.step = mark.removeprefix("step ")
-        begun = self._begun_by(mark)
+        begun = self.begins.get(mark)
         if begun is None:
             return f"our setup: {self.step}" if mark.startswith("step ") else ""
         if PHASES.index(begun) <= PHASES.index(self.phase):
@@ -119,9 +123,6 @@ class Progress:
         """Whether the machine was restarted more often than an installation does it."""
         return self.reboots > self.windows.reboots + self.windows.spare_reboots
 
-    def _begun_by(self, mark: str) -> Phase | None:
-        return BEGINS.get(mark)
-
     def _leave(self, now: float) -> None:
         self.seconds[self.phase] = round(now - self.began, 1)
         self.began = now
@@ -133,6 +134,8 @@ class Unmarked(Progress):
 
     Its marks come late, out of a file of the guest, so they say what has happened, and never when.
     """
+
+    begins: ClassVar[Mapping[str, Phase]] = {}
 
     @property
     def limit(self) -> float:
@@ -152,9 +155,6 @@ class Unmarked(Progress):
     def overdue(self, now: float) -> bool:
         """Whether it takes longer than all phases together may."""
         return now > self.limit
-
-    def _begun_by(self, mark: str) -> Phase | None:
-        return None
 
     def _leave(self, now: float) -> None:
         self.seconds["installation"] = round(now, 1)

@@ -61,14 +61,18 @@ class Asker:
         self._next = now + ASK_EVERY_S
         try:
             text = question.result()
-        except DeadlineExceeded as error:  # most likely nobody is there yet: not a sentence of its own each time
+        except (
+            DeadlineExceeded
+        ) as error:  # most likely nobody is there yet: not a sentence of its own each time
             self.last = NO_SERVER if error.name == "SSH banner" else error.message
             return []
         except (TransportError, GuestError) as error:
             self.last = error.message
             return []
         marks = Marks().feed(text or "")
-        self.last = f"SSH answers: {marks[-1]!r}" if marks else f"SSH answers, but there is no mark in {self._file}"
+        self.last = (
+            f"SSH answers: {marks[-1]!r}" if marks else f"SSH answers, but there is no mark in {self._file}"
+        )
         new, self._heard = marks[self._heard :], max(self._heard, len(marks))
         return new
 

@@ -187,7 +187,9 @@ def test_every_phase_leaves_its_mark(name: str) -> None:
     assert "halpmc-setup: ready" in everything
 
 
-def test_without_a_port_the_marks_go_to_a_file_and_the_last_one_there_is_the_last_that_the_guest_does() -> None:
+def test_without_a_port_the_marks_go_to_a_file_and_the_last_one_there_is_the_last_that_the_guest_does() -> (
+    None
+):
     files = render(answer("windows-11-arm64"))
     assert "COM1" not in text_of(files) and "SerialPort" not in text_of(files)
     for script in ("halpmc/setup.ps1", "halpmc/ready.ps1"):
@@ -200,9 +202,7 @@ def test_without_a_port_and_checks_to_bypass_windows_pe_has_nothing_to_run() -> 
     definition = load_guest("windows-server-2022")
     assert definition.windows is not None
     section = definition.windows.model_copy(update={"marks": "none"})
-    it = answer_for(
-        definition.model_copy(update={"windows": section}), AnswerOptions(edition="1"), PASSWORD
-    )
+    it = answer_for(definition.model_copy(update={"windows": section}), AnswerOptions(edition="1"), PASSWORD)
     xml = render(it)["autounattend.xml"]
     assert complaints(xml, "amd64") == []
     assert all(numbers == list(range(1, len(numbers) + 1)) for numbers in orders(xml))
