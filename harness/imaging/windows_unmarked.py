@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path, PureWindowsPath
 
 from harness.config.models import GuestDefinition, GuestTimeouts
-from harness.errors import DeadlineExceeded, GuestError, InfrastructureError, TransportError
+from harness.errors import DeadlineExceeded, GuestError, TransportError
 from harness.guest.login import ask_host_key
 from harness.guest.ssh import SshTransport
 from harness.imaging.windows_answer import marks_file
@@ -89,7 +89,7 @@ class Asker:
 
     def _go_on(self) -> None:
         if self._stop.is_set():
-            raise InfrastructureError("the installation is not watched any more")
+            raise CancelledError  # nobody waits for the answer any more
 
 
 class Stillness:
