@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -38,6 +38,11 @@ class PhaseLimits(Model):
         """The limit of one phase."""
         return float(getattr(self, "copy_" if phase == "copy" else phase))
 
+    @property
+    def total(self) -> float:
+        """The limit of a whole installation."""
+        return sum(self.of(phase) for phase in get_args(Phase))
+
 
 class WindowsSetup(Model):
     """One release of Windows as its installation needs to know it.
@@ -47,8 +52,10 @@ class WindowsSetup(Model):
     virtio-win medium; with that medium the guest gets the virtio devices. `cpu_features` are QEMU's names of what the
     release does not start without. `hardware_checks`: Setup wants a TPM, Secure Boot and 4 GiB. `openssh_inbox`: the
     medium brings the SSH server. `reboots` is how often an installation restarts the machine, with those of our own
-    setup; `spare_reboots` more are tolerated. `quiet_phases` may pass without a mark on the serial port. `expected_s`
-    is how long it takes with KVM, for the user to know; `space_gib` what a build needs on the host's disk.
+    setup; `spare_reboots` more are tolerated. `quiet_phases` may pass without a mark on the serial port. `marks` is
+    `none` where Windows has no driver for a serial port of the machine: its end is asked over SSH then, all phases
+    together have one limit, and in `still_s` seconds something must move, its screen or what it reads and writes.
+    `expected_s` is how long it takes with KVM, for the user to know; `space_gib` what a build needs on the host's disk.
     """
 
     build: int = Field(ge=10240)
@@ -66,6 +73,8 @@ class WindowsSetup(Model):
     spare_reboots: int = Field(default=2, ge=0)
     quiet_phases: tuple[Phase, ...] = ("boot", "winpe")
     limits: PhaseLimits = PhaseLimits()
+    marks: Literal["serial", "none"] = "serial"
+    still_s: Seconds = 1200.0
     expected_s: Seconds
     cpus: int = Field(default=2, ge=1, le=64)
     memory_mib: int = Field(default=4096, ge=512)

@@ -63,6 +63,7 @@ class Answer(Model):
     ssh_port: int = 22
     ems: bool = False
     group_size: int | None = None
+    marks: bool = True
     mark_port: str = "COM1"
     lane_port: str | None = None
     lane_service: str = LANE_SERVICE
@@ -107,6 +108,16 @@ class Answer(Model):
             Partition.model_validate({"number": 3, **windows}),
         )
 
+    @property
+    def marks_file(self) -> str:
+        """Where the guest keeps its marks when no serial port takes them."""
+        return marks_file(self.drop_folder)
+
+    @property
+    def shift(self) -> int:
+        """How many commands stand before the first of ours in a list: a mark, where there are any."""
+        return 1 if self.marks else 0
+
     def mark(self, phase: Phase) -> str:
         """The line that tells the host that a phase has begun."""
         return f"{MARK_PREFIX}{phase}"
@@ -117,15 +128,18 @@ class Answer(Model):
 
     @property
     def logon_command(self) -> str:
-        """The one command of the first logon: the mark, then our setup, on whichever drive it is.
+        """The one command of the first logon: the mark, where there are any, then our setup, on whichever drive it is.
 
         One, because Windows starts all commands of the first logon at once: two would want the port at the same time.
         """
         setup = r"%d:\halpmc\setup.ps1"
         powershell = f"powershell -NoProfile -NonInteractive -ExecutionPolicy Bypass -File {setup}"
-        mark = self.mark("logon")
         search = f"for %d in ({' '.join(self.letters)}) do if exist {setup} {powershell}"
-        return f'cmd /c "echo {mark}>{self.mark_port} & {search}"'
+        return (
+            f'cmd /c "echo {self.mark("logon")}>{self.mark_port} & {search}"'
+            if self.marks
+            else f"cmd /c {search}"
+        )
 
 
 class AnswerOptions(Model):
@@ -163,10 +177,16 @@ def answer_for(definition: GuestDefinition, options: AnswerOptions, password: st
         ssh_port=definition.ssh.port,
         ems=options.ems,
         group_size=definition.group_size,
+        marks=windows.marks != "none",
         lane_port=port,
         lane_command=f"{client_path(definition)} serve --port {port}",
         drop_folder=definition.drop_folder,
     )
+
+
+def marks_file(drop_folder: str) -> str:
+    """The file in the guest with its marks, for a machine that has no serial port for Windows."""
+    return rf"{drop_folder}\setup-marks.txt"
 
 
 def windows_of(definition: GuestDefinition) -> WindowsSetup:

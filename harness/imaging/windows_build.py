@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.caching import GIB, Say, built_once
-from harness.config.models import Accel, Arch, GuestDefinition
+from harness.config.models import Accel, GuestDefinition
 from harness.config.windows import WindowsSetup
 from harness.errors import BuildError, HalpmcError, UsageError
 from harness.guest.ssh import SshTransport
@@ -36,13 +37,14 @@ from harness.imaging.windows_media import (
 )
 from harness.imaging.windows_request import WindowsRequest
 from harness.imaging.windows_supervise import Installed, Supervisor
+from harness.imaging.windows_unmarked import Asker
 from harness.paths import guest_store
 from harness.probe.accelerator import choose_accelerator
 from harness.vm.by_hand import run_script
 from harness.vm.evidence import collect
 from harness.vm.hyperv import hyperv_flags
 from harness.vm.machine import Machine
-from harness.vm.media import CdRom
+from harness.vm.media import INBOX_BUS, CdRom
 from harness.vm.screens import ScreenRing
 from harness.vm.vm import Vm
 
@@ -77,10 +79,14 @@ def build_windows(
             f"guest {definition.name!r} is in the store already",
             remedy=f"halpmc guest rm {definition.name} removes it; --as NAME keeps both",
         )
-    if definition.arch is Arch.AARCH64:
+    if (
+        windows.marks == "none"
+        and definition.net_device == windows.virtio_net_device
+        and not request.virtio_iso
+    ):
         raise UsageError(
-            "Windows for arm64 has no driver for serial ports, by which an installation tells how far it is",
-            remedy=f"install it by hand, and import its disk: halpmc guest import DISK --definition {definition.name}",
+            f"the end of this installation is asked over SSH, and Windows has no driver for {definition.net_device}",
+            remedy="the virtio-win medium has one: --virtio-iso PATH",
         )
     if request.virtio_iso is not None:
         check_virtio(request.virtio_iso, windows)
@@ -196,16 +202,17 @@ class _Job:
         definition, windows = self.definition, self.windows
         disk = work / DISK
         create_disk(disk, windows.disk_gib)
-        medium, press_keys = CdRom(path=self.medium.path), False
+        bus = INBOX_BUS[definition.arch]
+        medium, press_keys = CdRom(path=self.medium.path, bus=bus), False
         overlay = work / "medium.qcow2"
         with open_disc(self.medium.path) as disc:
             if without_prompt(disc, overlay):
-                medium = CdRom(path=overlay, format="qcow2")
+                medium = CdRom(path=overlay, format="qcow2", bus=bus)
             else:
                 press_keys = True
                 self.say("this medium wants a key to be pressed: the harness will press it")
-        media = [medium, CdRom(path=answer)]
-        media += [CdRom(path=self.request.virtio_iso)] if self.request.virtio_iso else []
+        media = [medium, CdRom(path=answer, bus=bus)]
+        media += [CdRom(path=self.request.virtio_iso, bus=bus)] if self.request.virtio_iso else []
         flags = (
             hyperv_flags(definition.enlightenments) if self.accel is Accel.KVM else definition.tcg_cpu_flags
         )
@@ -232,7 +239,10 @@ class _Job:
         script.chmod(0o755)
         with Vm(machine, self.logs) as vm:
             try:
-                with ScreenRing(vm.qmp, self.logs / SCREENS) as screens:
+                with ScreenRing(vm.qmp, self.logs / SCREENS) as screens, ExitStack() as asking:
+                    asker = None
+                    if self.windows.marks == "none":
+                        asker = asking.enter_context(Asker(vm, self.definition, folder / KEY, self.logs))
                     supervisor = Supervisor(
                         vm,
                         self.windows,
@@ -240,6 +250,7 @@ class _Job:
                         screens,
                         press_keys=press_keys,
                         say=self.say,
+                        asker=asker,
                     )
                     installed = supervisor.run()
                 (folder / HOST_KEY).write_text(installed.host_key + "\n")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import ClassVar, get_args
 
 from harness.config.windows import Phase, WindowsSetup
 from harness.imaging.windows_answer import MARK_PREFIX
@@ -28,6 +29,7 @@ WORDS: dict[Phase, str] = {
     "logon": "first logon, and our setup",
     "ready": "restart, until it is ready",
 }
+UNSEEN = "the installation, whose phases nobody tells"
 
 
 class Marks:
@@ -48,8 +50,11 @@ class Progress:
     """The state of one installation. Times are seconds since its start, given by whoever has the clock; limits are
     scaled by `factor`.
 
-    `seconds` has how long each finished phase took; `missed` the phases whose beginning was never told.
+    `begins` has the marks that begin a phase; `seconds` how long each finished phase took; `missed` the phases whose
+    beginning was never told.
     """
+
+    begins: ClassVar[Mapping[str, Phase]] = BEGINS
 
     windows: WindowsSetup
     factor: float = 1.0
@@ -77,7 +82,7 @@ class Progress:
             return "ready"
         if mark.startswith("step "):
             self.step = mark.removeprefix("step ")
-        begun = BEGINS.get(mark)
+        begun = self.begins.get(mark)
         if begun is None:
             return f"our setup: {self.step}" if mark.startswith("step ") else ""
         if PHASES.index(begun) <= PHASES.index(self.phase):
@@ -104,6 +109,16 @@ class Progress:
         return self.windows.limits.of(self.phase) * self.factor
 
     @property
+    def words(self) -> str:
+        """The phase, for the user."""
+        return WORDS[self.phase]
+
+    @property
+    def booting(self) -> bool:
+        """Whether the medium is being started, which may want a key: later a key would start it anew."""
+        return self.phase == "boot"
+
+    @property
     def too_many_reboots(self) -> bool:
         """Whether the machine was restarted more often than an installation does it."""
         return self.reboots > self.windows.reboots + self.windows.spare_reboots
@@ -111,3 +126,36 @@ class Progress:
     def _leave(self, now: float) -> None:
         self.seconds[self.phase] = round(now - self.began, 1)
         self.began = now
+
+
+@dataclass
+class Unmarked(Progress):
+    """An installation whose machine has no serial port for Windows: one stretch, up to the end that SSH tells.
+
+    Its marks come late, out of a file of the guest, so they say what has happened, and never when.
+    """
+
+    begins: ClassVar[Mapping[str, Phase]] = {}
+
+    @property
+    def limit(self) -> float:
+        """How long all of it may take, in seconds."""
+        return self.windows.limits.total * self.factor
+
+    @property
+    def words(self) -> str:
+        """What is known: no phase."""
+        return UNSEEN
+
+    @property
+    def booting(self) -> bool:
+        """Whether the machine was never restarted: the medium starts once."""
+        return self.reboots == 0
+
+    def overdue(self, now: float) -> bool:
+        """Whether it takes longer than all phases together may."""
+        return now > self.limit
+
+    def _leave(self, now: float) -> None:
+        self.seconds["installation"] = round(now, 1)
+        self.missed = list(PHASES)

@@ -119,6 +119,34 @@ def test_clones_go_on_where_the_template_was(
     Template(template.folder)  # still what was saved
 
 
+@pytest.mark.parametrize("mechanism", list(Mechanism))
+def test_every_clone_has_a_generation_of_its_own(
+    mechanism: Mechanism, described: Machine, tmp_path: Path
+) -> None:
+    """What tells a guest to make its random numbers anew is a machine's own, and no part of the saved state."""
+
+    def generation(vm: Vm) -> str:
+        return str(vm.execute("query-vm-generation-id")["guid"])
+
+    seen: list[str] = []
+    folder = tmp_path / "template"
+    folder.mkdir()
+
+    def ready(vm: Vm) -> None:
+        booted(vm)
+        seen.append(generation(vm))
+
+    make_template(described, folder, ready, mechanism)
+    template = Template(folder)
+    for number in range(2):
+        clone = tmp_path / f"clone-{number}"
+        clone.mkdir()
+        with Vm(template.clone_of(described), clone, saved=template.saved) as vm:
+            assert ask(vm, b"a")
+            seen.append(generation(vm))
+    assert len(set(seen)) == 3, seen
+
+
 def test_two_clones_at_once_share_nothing(
     make: Callable[[Mechanism], Template], described: Machine, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ import os
 import re
 import xml.etree.ElementTree as ET
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -188,11 +189,10 @@ def test_the_first_logon_has_one_command(name: str) -> None:
     """Windows starts them all at once; two would want the serial port at the same time."""
     xml = render(answer(name))["autounattend.xml"]
     lines = [e.text or "" for e in ET.fromstring(xml).iter() if local(e) == "CommandLine"]
-    assert len(lines) == 1
-    mark, search = lines[0].split(" & ")
-    assert mark == 'cmd /c "echo halpmc-setup: logon>COM1'
-    assert search.startswith("for %d in (D E F G H) do if exist %d:\\halpmc\\setup.ps1 powershell ")
-    assert search.endswith('-File %d:\\halpmc\\setup.ps1"')
+    drives = "for %d in (D E F G H) do if exist %d:\\halpmc\\setup.ps1 "
+    setup = "powershell -NoProfile -NonInteractive -ExecutionPolicy Bypass -File %d:\\halpmc\\setup.ps1"
+    marked = f'cmd /c "echo halpmc-setup: logon>COM1 & {drives}{setup}"'
+    assert lines == [marked if answer(name).marks else f"cmd /c {drives}{setup}"]
 
 
 def orders(xml: str) -> list[list[int]]:
@@ -214,8 +214,31 @@ def test_orders_count_from_one_without_gaps(name: str, option: str | None) -> No
 @pytest.mark.parametrize("name", WINDOWS)
 def test_every_phase_leaves_its_mark(name: str) -> None:
     everything = text_of(render(answer(name)))
-    for phase in ("winpe", "copy", "specialize", "oobe", "logon", "ready"):
-        assert f"halpmc-setup: {phase}" in everything
+    unmarked = answer(name).marks is False
+    for phase in ("winpe", "copy", "specialize", "oobe", "logon"):
+        assert (f"halpmc-setup: {phase}" in everything) is not unmarked
+    assert "halpmc-setup: ready" in everything
+
+
+def test_without_a_port_the_marks_go_to_a_file_and_the_last_one_there_is_the_last_that_the_guest_does() -> (
+    None
+):
+    files = render(answer("windows-11-arm64"))
+    assert "COM1" not in text_of(files) and "SerialPort" not in text_of(files)
+    for script in ("halpmc/setup.ps1", "halpmc/ready.ps1"):
+        assert r"AppendAllText('C:\halpmc\setup-marks.txt'" in files[script]
+    assert files["halpmc/ready.ps1"].rstrip().endswith("Send-Line 'halpmc-setup: ready'")
+    assert "halpmc-setup: ready" not in files["halpmc/setup.ps1"]
+
+
+def test_without_a_port_and_checks_to_bypass_windows_pe_has_nothing_to_run() -> None:
+    definition = load_guest("windows-server-2022")
+    assert definition.windows is not None
+    section = definition.windows.model_copy(update={"marks": "none"})
+    it = answer_for(definition.model_copy(update={"windows": section}), AnswerOptions(edition="1"), PASSWORD)
+    xml = render(it)["autounattend.xml"]
+    assert complaints(xml, "amd64") == []
+    assert all(numbers == list(range(1, len(numbers) + 1)) for numbers in orders(xml))
 
 
 def test_checks_are_bypassed_only_where_the_machine_would_fail_them() -> None:
@@ -248,9 +271,9 @@ def test_the_model_refuses_what_would_break_a_script(bad: dict[str, Any]) -> Non
 
 
 def test_a_template_that_asks_for_what_is_not_there_fails(tmp_path: Path) -> None:
-    for name in ("autounattend.xml.j2", "setup.ps1.j2", "ready.ps1.j2"):
-        text = (image_sources() / "windows" / name).read_text()
-        (tmp_path / name).write_text(text.replace("a.password", "a.pasword"))
+    for source in (image_sources() / "windows").glob("*.j2"):
+        text = source.read_text()
+        (tmp_path / source.name).write_text(text.replace("a.password", "a.pasword"))
     with pytest.raises(UndefinedError, match="pasword"):
         render(answer("windows-server-2022"), tmp_path)
 
@@ -269,8 +292,8 @@ def test_the_emergency_console_takes_the_second_port_from_the_client() -> None:
 
 def test_powershell_is_plain_ascii_and_its_brackets_match() -> None:
     """Windows PowerShell 5.1 reads a file without a byte order mark in the console's code page."""
-    for option in [None, *ALL_OPTIONS]:
-        for path, text in render(answer("windows-11-24h2", option)).items():
+    for name, option in product(("windows-11-24h2", "windows-11-arm64"), [None, *ALL_OPTIONS]):
+        for path, text in render(answer(name, option)).items():
             assert text.isascii(), path
             for left, right in ("()", "{}"):
                 assert text.count(left) == text.count(right), (path, option)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from harness.config.load import guest_names, guests_folder, load_guest, load_gue
 from harness.config.models import Accel, Arch, Firmware, GuestDefinition
 from harness.errors import UsageError
 from harness.imaging import windows_build
+from harness.imaging.answer_medium import write_medium
 from harness.imaging.windows_build import build_windows
 from harness.imaging.windows_image import write_definition
 from harness.imaging.windows_request import WindowsRequest
 from harness.paths import GUESTS_VARIABLE
 from harness.vm.firmware import find_uefi
+from harness.vm.vm import Vm
 from tests.windows_media import make_udf_disc, make_wim, run
 
 GUEST = load_guest("windows-server-2022", guests_folder())
@@ -43,15 +46,23 @@ def job_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(windows_build, "built_once", start)
     monkeypatch.setenv(GUESTS_VARIABLE, str(tmp_path / "guests"))
 
-    def build(language: str = "en-US", **given: Any) -> Any:
+    def build(
+        language: str = "en-US",
+        *,
+        guest: GuestDefinition = GUEST,
+        arch: int = 9,
+        names: Sequence[str] = ("Windows Server 2022 SERVERSTANDARD",),
+        **given: Any,
+    ) -> Any:
         folder = tmp_path / language
         folder.mkdir(exist_ok=True)
         iso = folder / "windows.iso"
         if not iso.exists():
-            wim = make_wim(folder / "install.wim", ["Windows Server 2022 SERVERSTANDARD"], language=language)
+            server = guest is GUEST
+            wim = make_wim(folder / "install.wim", names, language=language, arch=arch, server=server)
             make_udf_disc(iso, {"sources/install.wim": wim.read_bytes()})
         with pytest.raises(Started):
-            build_windows(GUEST, WindowsRequest(iso, **given), tmp_path / "logs", accel=Accel.TCG)
+            build_windows(guest, WindowsRequest(iso, **given), tmp_path / "logs", accel=Accel.TCG)
         return jobs[-1]
 
     return build
@@ -117,12 +128,34 @@ def test_a_second_image_of_a_release_is_still_told_by_its_medium(
     assert built[0].disk_device == "ahci"
 
 
-def test_windows_for_arm64_is_not_installed_for_hours_in_vain(tmp_path: Path) -> None:
+def test_windows_for_arm64_is_not_installed_for_hours_in_vain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without NetKVM nobody could ask it for its end."""
+    monkeypatch.setenv(GUESTS_VARIABLE, str(tmp_path / "guests"))
     guest = load_guest("windows-11-arm64", guests_folder())
-    with pytest.raises(UsageError, match="no driver for serial ports") as caught:
+    with pytest.raises(UsageError, match="Windows has no driver for virtio-net-pci") as caught:
         build_windows(guest, WindowsRequest(tmp_path / "none.iso"), tmp_path)
-    assert "guest import DISK --definition windows-11-arm64" in str(caught.value)
+    assert "--virtio-iso" in str(caught.value)
     assert guest.lane is None
+
+
+def test_the_machine_for_windows_on_arm64_is_one_that_qemu_starts(job_for: Any, tmp_path: Path) -> None:
+    """Its media are on USB, since the machine virt has no AHCI; Setup is told not to look for a TPM."""
+    guest = load_guest("windows-11-arm64", guests_folder())
+    drivers = {f"{name}/w11/ARM64/driver.inf": b";" for name in ("viostor", "vioscsi", "NetKVM")}
+    virtio = make_udf_disc(tmp_path / "virtio.iso", drivers)
+    job = job_for(guest=guest, arch=12, names=["Windows 11 Home", "Windows 11 Pro"], virtio_iso=virtio)
+    xml = text(job._answer_files("aA1-GoldenGoldenGolden", b""), "autounattend.xml")
+    assert "BypassTPMCheck" in xml and "COM1" not in xml
+    work = tmp_path / "work"
+    work.mkdir()
+    write_medium({"file": b""}, work / "answer.iso")
+    machine, _ = job._machine(work, work / "answer.iso")
+    assert [medium.bus for medium in machine.media] == ["usb"] * 3
+    assert machine.disk_device == "virtio-blk-pci"
+    with Vm(machine, work) as vm:
+        assert vm.execute("query-status")["status"] == "running"
 
 
 def test_an_image_with_the_emergency_console_has_no_client_at_its_port(job_for: Any, tmp_path: Path) -> None:

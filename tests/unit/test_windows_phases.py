@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from harness.config.load import load_guest
 from harness.config.windows import Phase, WindowsSetup
-from harness.imaging.windows_phases import PHASES, Marks, Progress
+from harness.imaging.windows_phases import PHASES, Marks, Progress, Unmarked
 
 ORDINARY = ("winpe", "copy", "specialize", "oobe", "logon", "step restart", "ready")
 LOG = (
@@ -95,3 +95,21 @@ def test_a_failed_step_is_kept_with_its_words() -> None:
 
 def test_unknown_marks_are_not_told() -> None:
     assert Progress(setup()).hear("something else", 1.0) == ""
+
+
+def test_without_a_port_nothing_of_what_is_heard_begins_a_phase() -> None:
+    progress = Unmarked(setup())
+    assert progress.booting
+    for mark in ("step openssh", "hostkey ssh-ed25519 AAAA", "step restart", "logon"):
+        progress.hear(mark, 100.0)
+    assert progress.step == "restart" and progress.host_key and progress.phase == "boot"
+    assert progress.hear("ready", 120.04) == "ready" and progress.finished
+    assert progress.seconds == {"installation": 120.0} and tuple(progress.missed) == PHASES
+
+
+def test_without_a_port_all_phases_have_one_limit_and_a_key_is_for_the_first_start_alone() -> None:
+    progress = Unmarked(setup(), factor=2.0)
+    total = 2.0 * sum(progress.windows.limits.of(phase) for phase in PHASES)
+    assert not progress.overdue(total) and progress.overdue(total + 1)
+    progress.reboots = 1
+    assert not progress.booting
