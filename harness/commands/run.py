@@ -159,7 +159,7 @@ def run(
         if number is not None:
             os.environ[name] = str(number)  # for the cells' processes
     choice = _choice(cell, keyword, cells, tag, since, shard)
-    known = load_costs(costs or (resume or rerun_failed or runs_dir / "-").parent)
+    known = load_costs((resume or rerun_failed or runs_dir / "-").parent, given=costs)
     if resume or rerun_failed:
         if matrix or str(choice) or (resume and rerun_failed):
             raise UsageError(
@@ -228,7 +228,7 @@ def plan(
     from harness.runs.costs import load_costs
     from harness.runs.forecast import forecast
 
-    known = load_costs(costs or runs_dir)
+    known = load_costs(runs_dir, given=costs)
     choice = _choice(cell, keyword, cells, tag, since, shard)
     loaded, selection = _selected(matrix, choice, known)
     planned = forecast(loaded, selection, known, parse_slots(jobs))
