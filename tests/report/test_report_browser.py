@@ -188,7 +188,7 @@ def test_what_changed_since_the_last_run_is_told(run: Path, watched: Watched) ->
     page = watched.open(run, "#changes")
     changes = page.locator("#changes")
     expect(changes).to_be_in_viewport()
-    expect(changes).to_contain_text("Newly violated: FREE-2 in 4 cells.")
+    expect(changes).to_contain_text("Newly violated: FREE-2 in 4 of 18 cells.")
     expect(changes).to_contain_text("phantom → broken")
 
 
