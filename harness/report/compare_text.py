@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from harness.contract.outcomes import Outcome
 from harness.report.comparison import Change, Comparison, Difference
 from harness.report.marks import escape, ids
+from harness.report.reasons import seen
 from harness.report.text import count, one_line, seconds
 
 MAX_NAMED = 4
@@ -256,10 +257,7 @@ def _change(alike: Sequence[Change], *, told: bool) -> Point:
 
 def _without_clause(change: Change) -> str:
     """What was seen: a reason without the clause's own sentence and source, which stand above it."""
-    reason = one_line(change.reason)
-    if change.title:
-        sentence = one_line(f"{change.title.rstrip('.')} ({change.source})")
-        reason = reason.replace(f" [{sentence}]", "").replace(f"[{sentence}; ", "[")
+    reason = seen(change.clause, one_line(change.reason))
     if len(reason) <= MAX_REASON:
         return reason
     end = reason.rfind("; ", 0, MAX_REASON)
