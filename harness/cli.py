@@ -260,7 +260,7 @@ def main() -> NoReturn:
     except HalpmcError as error:
         print(f"halpmc: {error}", file=sys.stderr)
         for title, text in error.evidence.items():
-            print(f"  {title}: {text[-1500:]}".replace("\n", "\n    "), file=sys.stderr)
+            print(f"  {title}: {text[-1500:].rstrip()}".replace("\n", "\n    "), file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
         print(f"halpmc: {error}", file=sys.stderr)
