@@ -12,7 +12,7 @@ import sys
 import traceback
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -46,7 +46,7 @@ EPILOG = f"""\b
 First steps:
   halpmc doctor                  what this host can do, and what is missing
   halpmc guest build embedded    the guest that needs no licence; once
-  halpmc run demo                boots VMs, judges the contract, writes a report
+  halpmc run demo                boots VMs, judges the contract, reports
 
 Progress goes to stderr, answers to stdout; with --json they are data.
 
@@ -69,28 +69,16 @@ app = typer.Typer(
 guest_app = typer.Typer(no_args_is_help=True, help="Guests: build, import, check, list and remove them.")
 guest_app.command("build", epilog=epilog.BUILD)(guest_build)
 guest_store.add_commands(guest_app)
-app.add_typer(guest_app, name="guest")
-app.add_typer(driver.app, name="driver")
-app.add_typer(bench.app, name="bench")
-app.add_typer(baseline.app, name="baseline")
-app.command()(merge.merge)
-app.command()(ci.ci)
-app.command()(ci.annotate)
-app.command(epilog=nightly.EXIT_CODES)(nightly.nightly)
-app.command(epilog=epilog.RUN)(run.run)
-app.command(epilog=epilog.PLAN)(run.plan)
-app.command()(worker.worker)
-app.command()(matrices)
-app.command()(docs)
-app.command()(dump)
-app.command()(shell.shell)
-app.command()(shell.attach)
-app.command(epilog=epilog.COMPARE)(results.compare)
-for command in (results.history, results.serve, results.bundle):
-    app.command()(command)
+
+#: Panels of `halpmc --help`, in the order in which their first commands are added below; groups come last in each.
+RUNS = "Plan and run"
+RESULTS = "Results"
+CLOSE_UP = "One cell, from near"
+GUESTS = "Guests and drivers"
+NIGHTS = "Every night, and on several hosts"
+MANUAL = "This program"
 
 
-@app.command(epilog=epilog.REPORT)
 def report(
     run_dir: Annotated[Path, typer.Argument(help="folder of a run, as printed by `halpmc run`")],
     as_json: Annotated[bool, typer.Option("--json", help="print the summary as JSON, not the table")] = False,
@@ -109,7 +97,6 @@ def report(
     raise typer.Exit(summary.exit_code)
 
 
-@app.command(epilog=epilog.REPLAY)
 def replay(
     cell_dir: Annotated[Path, typer.Argument(help="folder of a cell, such as runs/<run>/cells/<id>")],
     test: Annotated[
@@ -138,7 +125,6 @@ def replay(
     os.execv(command[0], command)  # noqa: S606 - pytest takes this process's place: its signals, its exit status
 
 
-@app.command(epilog=epilog.PROBE)
 def probe(
     arch: Annotated[Arch, typer.Option(help="architecture of the probed machine")] = Arch.X86_64,
     accel: Annotated[
@@ -162,7 +148,6 @@ def probe(
         print_probe(answer, choice.reason, Console())
 
 
-@app.command(epilog="Exit codes: 0 nothing failed (a warning does not fail), 3 something failed.")
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="print the findings as JSON")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="prove KVM anew, not as of this boot")] = False,
@@ -183,7 +168,6 @@ def doctor(
     raise typer.Exit(exit_code(findings))
 
 
-@app.command()
 def schema(
     name: Annotated[
         str,
@@ -200,7 +184,6 @@ def schema(
     print(json.dumps(json_schema(name), indent=2))
 
 
-@app.command()
 def version(
     full: Annotated[
         bool, typer.Option("--full", help="with the hash of all that decides what a cell does")
@@ -222,15 +205,62 @@ def version(
         print(shown)
 
 
+app.command(
+    epilog="Exit codes: 0 nothing failed (a warning does not fail), 3 something failed.", rich_help_panel=RUNS
+)(doctor)
+app.command(rich_help_panel=RUNS)(matrices)
+app.command(epilog=epilog.PLAN, rich_help_panel=RUNS)(run.plan)
+app.command(epilog=epilog.RUN, rich_help_panel=RUNS)(run.run)
+app.command(epilog=epilog.REPORT, rich_help_panel=RESULTS)(report)
+app.command(rich_help_panel=RESULTS)(results.history)
+app.command(epilog=epilog.COMPARE, rich_help_panel=RESULTS)(results.compare)
+app.command(rich_help_panel=RESULTS)(results.serve)
+app.command(rich_help_panel=RESULTS)(results.bundle)
+app.add_typer(baseline.app, name="baseline", rich_help_panel=RESULTS)
+app.command(epilog=epilog.REPLAY, rich_help_panel=CLOSE_UP)(replay)
+app.command(rich_help_panel=CLOSE_UP)(shell.shell)
+app.command(rich_help_panel=CLOSE_UP)(shell.attach)
+app.command(epilog=epilog.PROBE, rich_help_panel=CLOSE_UP)(probe)
+app.command(rich_help_panel=CLOSE_UP)(dump)
+app.add_typer(bench.app, name="bench", rich_help_panel=CLOSE_UP)
+app.add_typer(guest_app, name="guest", rich_help_panel=GUESTS)
+app.add_typer(driver.app, name="driver", rich_help_panel=GUESTS)
+app.command(epilog=nightly.EXIT_CODES, rich_help_panel=NIGHTS)(nightly.nightly)
+app.command(rich_help_panel=NIGHTS)(ci.ci)
+app.command(rich_help_panel=NIGHTS)(merge.merge)
+app.command(rich_help_panel=NIGHTS)(ci.annotate)
+app.command(rich_help_panel=NIGHTS)(worker.worker)
+app.command(rich_help_panel=MANUAL)(docs)
+app.command(rich_help_panel=MANUAL)(schema)
+app.command(rich_help_panel=MANUAL)(version)
+
+
+def command_line() -> Any:
+    """The whole command as it is parsed: options that take no value show none in the help."""
+    root = typer.main.get_command(app)
+    _without_values(root)
+    return root
+
+
+def _without_values(command: Any) -> None:
+    """Typer writes the type of a flag behind it, as if it wanted a value: `--json <bool>`."""
+    helps = command.get_help_option(typer.Context(command))
+    for parameter in (*command.params, *([helps] if helps else [])):
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    for child in getattr(command, "commands", {}).values():
+        _without_values(child)
+
+
 def main() -> NoReturn:
     """Entry point: every expected error is one line on stderr and a stable exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        app(prog_name="halpmc")
+        command_line()(prog_name="halpmc")
     except HalpmcError as error:
         print(f"halpmc: {error}", file=sys.stderr)
         for title, text in error.evidence.items():
-            print(f"  {title}: {text[-1500:]}", file=sys.stderr)
+            print(f"  {title}: {text[-1500:].rstrip()}".replace("\n", "\n    "), file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
         print(f"halpmc: {error}", file=sys.stderr)

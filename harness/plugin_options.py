@@ -220,6 +220,10 @@ def selected(config: pytest.Config, matrix: Matrix, runs_dir: Path) -> Selection
         chosen["since"],
         chosen["shard"],
     )
-    costs = load_costs(Path(chosen["costs"] or runs_dir)) if choice.shard else Costs()
+    costs = (
+        load_costs(Path(runs_dir), given=Path(chosen["costs"]) if chosen["costs"] else None)
+        if choice.shard
+        else Costs()
+    )
     selection = select(matrix, choice, costs)
     return selection if config.option.collectonly else on_this_host(matrix, selection)

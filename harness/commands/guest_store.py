@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from harness.commands import complete, epilog, say
+from harness.commands import complete, epilog, print_table, say
 from harness.config.models import Accel
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK
 from harness.imaging.formats import DiskFormat
@@ -88,7 +88,7 @@ def guest_list(as_json: Json = False) -> None:
         state = f"{entry.state}, in use" if entry.in_use else str(entry.state)
         size = str(entry.bytes >> 20) if entry.bytes else "-"
         table.add_row(entry.name, state, entry.kind, entry.arch, size, entry.detail or entry.title)
-    Console().print(table)
+    print_table(table)
 
 
 def guest_show(name: Name, as_json: Json = False) -> None:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from harness.commands import print_table
+
 
 @dataclass(frozen=True)
 class Shipped:
@@ -26,7 +28,6 @@ def matrices(as_json: Annotated[bool, typer.Option("--json", help="print the lis
     `halpmc run NAME`, `halpmc plan NAME` and `pytest --halpmc-matrix NAME` take them. A matrix of your own is a file
     (docs/matrices.md); it may build on one of these with `extends: NAME`.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from harness.config.shipped import shipped_names
@@ -40,7 +41,7 @@ def matrices(as_json: Annotated[bool, typer.Option("--json", help="print the lis
         table.add_column(column, justify="right" if column == "cells" else "left")
     for matrix in found:
         table.add_row(matrix.name, str(matrix.cells), ", ".join(matrix.guests), matrix.about)
-    Console().print(table)
+    print_table(table)
 
 
 def _described(name: str) -> Shipped:

@@ -121,7 +121,7 @@ def _run(night: _Night) -> Nightly:
     error, code = "", 0
     try:
         with redirect_stdout(sys.stderr):
-            known = load_costs(night.costs or night.runs_dir)
+            known = load_costs(night.runs_dir, given=night.costs)
             run_matrix(night.matrix, night.choice, known, night.settings, night.runs_dir, begun.append)
     except typer.Exit as ended:
         code = ended.exit_code

@@ -94,7 +94,7 @@ def run(
     )
     leading.search_in_cells(sequences, seed)
     choice = choice_of(cell, keyword, cells, tag, since, shard)
-    known = load_costs(costs or (resume or rerun_failed or runs_dir / "-").parent)
+    known = load_costs((resume or rerun_failed or runs_dir / "-").parent, given=costs)
     if resume or rerun_failed:
         if matrix or str(choice) or (resume and rerun_failed):
             raise UsageError(
@@ -134,7 +134,7 @@ def plan(
     from harness.runs.forecast import forecast
     from harness.runs.select import on_this_host
 
-    known = load_costs(costs or runs_dir)
+    known = load_costs(runs_dir, given=costs)
     choice = choice_of(cell, keyword, cells, tag, since, shard)
     loaded, chosen = selected(matrix, choice, known)
     planned = forecast(loaded, on_this_host(loaded, chosen), known, parse_slots(jobs))

@@ -35,6 +35,9 @@ BUILD = "build "
 PROBE_ONLY = "none"
 """The guest of a cell that runs the PMU probe and nothing else."""
 
+NO_DEFECT = "none"
+"""The defect of a cell whose HAL is sound."""
+
 _QEMU_OPTIONS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(,[+-]?[A-Za-z0-9._-]+(=[A-Za-z0-9._:+/-]+)?)*")
 
 
@@ -78,6 +81,11 @@ def _until(value: str) -> str:
         except ValueError as error:
             raise ValueError(f"{value!r} is no day: {error}") from None
     return value
+
+
+def _no_defect(value: Any) -> Any:
+    """Without a defect: YAML's null, or the word for it that ids and expressions have."""
+    return None if value == NO_DEFECT else value
 
 
 OnOff = Annotated[
@@ -129,6 +137,13 @@ Suite = Annotated[
 ]
 Id = Annotated[str, AfterValidator(_cell_id), WithJsonSchema({"type": "string", "pattern": ID_PATTERN})]
 NonEmpty = Field(min_length=1)
+DefectName = Annotated[
+    str | None,
+    BeforeValidator(_no_defect),
+    Field(
+        description="A way to break the reference HAL on purpose (docs/defects.md); none or null: it is sound."
+    ),
+]
 EveryDefect = Annotated[
     Literal["all"],
     Field(description="None, and every defect of the catalogue in the generations it shows in."),
@@ -166,7 +181,7 @@ class Settings(TypedDict, total=False):
     starve_pmu: Starve
     generation: Generation
     without_pmu: WithoutPmu
-    defect: str | None
+    defect: DefectName
 
 
 class Axes(TypedDict, total=False):
@@ -195,7 +210,7 @@ class Axes(TypedDict, total=False):
     starve_pmu: Annotated[tuple[Starve, ...], NonEmpty]
     generation: Annotated[tuple[Generation, ...], NonEmpty]
     without_pmu: Annotated[tuple[WithoutPmu, ...], NonEmpty]
-    defect: Annotated[tuple[str | None, ...], NonEmpty] | EveryDefect
+    defect: Annotated[tuple[DefectName, ...], NonEmpty] | EveryDefect
 
 
 class Requires(TypedDict, total=False):

@@ -20,6 +20,7 @@ from harness.errors import InfrastructureError
 from harness.report import html, junit, markdown, summary, table
 from harness.report.loading import load_run
 from harness.report.redact import Redactor, names_in, names_of_this_host
+from harness.report.text import count
 from harness.report.write import write_reports
 from harness.runs.record_file import FILE_NAME as RECORDS
 from harness.runs.record_file import scan_records
@@ -98,7 +99,7 @@ def make_bundle(
                 left_out.append(LeftOut(name=name, reason="no text: it cannot be redacted"))
             else:
                 texts[name] = text
-    say(f"bundle: redacting {len(texts)} files")
+    say(f"bundle: redacting {count(len(texts), 'file')}")
     redactor = Redactor(_words(texts.values(), hide))
     with tempfile.TemporaryDirectory(prefix="halpmc-bundle-") as scratch:
         folder = Path(scratch) / redactor.redact(run.name)

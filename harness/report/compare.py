@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.caching import Say
+from harness.contract.clauses import CLAUSES
 from harness.contract.outcomes import Outcome, Verdict
 from harness.contract.status import format_status
 from harness.report.axes import axes_of
@@ -29,6 +30,7 @@ from harness.report.history_store import FILE_NAME, open_store
 from harness.report.loading import CellView, RunView, load_run
 from harness.report.speed import Speed, enough, slower
 from harness.report.summary import CellSummary, Summary, summarize_run
+from harness.report.words import WINE_LABEL, is_wine
 
 _GOOD = frozenset({Outcome.PASS, Outcome.RECORDED})
 _JUDGED = _GOOD | {Outcome.FAIL}
@@ -61,6 +63,9 @@ class Side:
             finished=summary.finished,
             exit_code=summary.exit_code,
             cells=len(summary.cells),
+            exit_meaning=summary.exit_meaning,
+            counts=summary.counts,
+            label=WINE_LABEL if any(is_wine(cell) for cell in summary.cells) else "",
         )
 
 
@@ -88,6 +93,8 @@ def compare(old: Side, new: Side) -> Comparison:
     """What differs between two runs."""
     both = [cell for cell in new.cells if cell in old.cells]
     changes = _changes(old, new)
+    records = _records(old, new, both)
+    seen_otherwise = {cell for change in records for cell in change.cells}
     return Comparison(
         old=old.ref,
         new=new.ref,
@@ -98,9 +105,14 @@ def compare(old: Side, new: Side) -> Comparison:
         regained=changes["regained"],
         still_failing=changes["still_failing"],
         verdicts=_verdicts(old, new, both),
-        records=_records(old, new, both),
+        records=records,
         new_cells=tuple(cell for cell in new.cells if cell not in old.cells),
         removed_cells=tuple(cell for cell in old.cells if cell not in new.cells),
+        unchanged=tuple(
+            cell
+            for cell in both
+            if _shown(old.cells[cell]) == _shown(new.cells[cell]) and cell not in seen_otherwise
+        ),
         slower=slower(old.samples, new.samples),
         faster=_faster(old.samples, new.samples),
         timing=Timing(
@@ -124,6 +136,11 @@ def _faster(old: Mapping[str, Sequence[float]], new: Mapping[str, Sequence[float
         )
         for one in slower(new, old)
     )
+
+
+def _shown(cell: CellSummary) -> tuple[object, ...]:
+    """What a cell says, without its reasons."""
+    return cell.verdict, cell.realised, dict(cell.clauses), set(cell.missing)
 
 
 def _outcome(cell: CellSummary | None, clause: str) -> str:
@@ -174,6 +191,8 @@ def _changes(old: Side, new: Side) -> dict[str, tuple[Change, ...]]:
                 new=b,
                 reason=reason,
                 cells=tuple(cell for cell, _ in cells),
+                title=CLAUSES[clause].title if clause in CLAUSES else "",
+                source=CLAUSES[clause].source if clause in CLAUSES else "",
             )
             for (clause, b, reason), cells in changes.items()
         )
@@ -239,7 +258,14 @@ def _records(old: Side, new: Side, both: Iterable[str]) -> tuple[RecordChange, .
                 if difference:
                     found[(clause, *difference)].append(cell)
     return tuple(
-        RecordChange(clause=clause, cells=tuple(cells), what=what, old=a, new=b)
+        RecordChange(
+            clause=clause,
+            cells=tuple(cells),
+            what=what,
+            old=a,
+            new=b,
+            title=CLAUSES[clause].title if clause in CLAUSES else "",
+        )
         for (clause, what, a, b), cells in found.items()
     )
 

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.contract.clauses import CLAUSES
+from harness.contract.outcomes import Outcome
 from harness.report.comparison import Change, Comparison, Difference
 from harness.report.marks import escape, ids
+from harness.report.reasons import seen
 from harness.report.text import count, one_line, seconds
 
 MAX_NAMED = 4
 MAX_REASON = 300
+WIDTH = 78
+"""Columns of the plain text: a mail is read as it was sent."""
+MAX_VALUE = 40
+"""Characters of a value that fits into a sentence."""
+
+_NUMBERS = {
+    Outcome.FAIL: "violated",
+    Outcome.ERROR: "not judged",
+    Outcome.PASS: "pass",
+    Outcome.RECORDED: "recorded",
+    Outcome.SKIPPED: "skipped",
+}
 
 
 @dataclass(frozen=True)
@@ -40,29 +54,27 @@ def title(comparison: Comparison) -> str:
 
 
 def opening(comparison: Comparison) -> str:
-    """The whole in two or three sentences."""
+    """The whole in a few sentences."""
     c = comparison
-    failed = list(dict.fromkeys(change.clause or "the verdict" for change in c.new_failures))
-    if failed:
-        cells = {cell for change in c.new_failures for cell in change.cells}
-        begin = f"Newly violated: {listed(failed)} in {count(len(cells), 'cell')}."
-    else:
-        begin = "Nothing is newly violated."
+    parts = [_newly_violated(c)]
     fixed = list(dict.fromkeys(change.clause or "the verdict" for change in c.fixed))
-    parts = [begin]
     if fixed:
         parts.append(f"Fixed: {listed(fixed)}.")
     if c.lost:
         lost = sum(len(change.cells) for change in c.lost)
         parts.append(f"{count(lost, 'result')} that could be judged cannot be judged now.")
     if c.still_failing:
-        parts.append(
-            f"{listed(list(dict.fromkeys(change.clause for change in c.still_failing)))} "
-            "were violated before, and still are."
-        )
+        still = list(dict.fromkeys(change.clause or "the verdict" for change in c.still_failing))
+        parts.append(f"Violated before, and still: {listed(still)}.")
     if not c.new.finished:
         parts.append("The new run did not end: it was killed, or still goes on.")
-    different = list(dict.fromkeys(one.title for one in c.provenance))
+    if c.unchanged and len(c.unchanged) == c.new.cells:
+        parts.append("Every cell shows what it showed before.")
+    elif c.unchanged:
+        shows = "cell shows what it" if len(c.unchanged) == 1 else "cells show what they"
+        parts.append(f"{len(c.unchanged):,} other {shows} showed before.")
+    last = sorted(c.provenance, key=lambda one: one.key == "matrix")  # two hashes tell the least
+    different = list(dict.fromkeys(_in_a_word(one) for one in last))
     parts.append(
         f"What differs between the runs: {listed(different)}."
         if different
@@ -71,15 +83,59 @@ def opening(comparison: Comparison) -> str:
     return " ".join(parts)
 
 
+def _newly_violated(c: Comparison) -> str:
+    failed = list(dict.fromkeys(change.clause or "the verdict" for change in c.new_failures))
+    if not failed:
+        return "Nothing is newly violated."
+    cells = {cell for change in c.new_failures for cell in change.cells}
+    of = (
+        f"{len(cells):,} of {count(c.new.cells, 'cell')}"
+        if c.new.cells > len(cells)
+        else count(len(cells), "cell")
+    )
+    return f"Newly violated: {listed(failed)} in {of}."
+
+
+def _in_a_word(one: Difference) -> str:
+    """What differs, with its values where they are words that a sentence has room for."""
+    values = [_short(one_line(text)) for text in (one.old, one.new)]
+    if one.key == "matrix" or any(
+        len(v) > MAX_VALUE or v != one_line(t) for v, t in zip(values, (one.old, one.new), strict=True)
+    ):
+        return one.title
+    return f"{one.title} ({values[0]} → {values[1]})"
+
+
+def runs_of(comparison: Comparison) -> tuple[tuple[str, str, str, str], ...]:
+    """Both runs, each as: before or now, when it began, what it came to, its results in numbers."""
+    return tuple(
+        (
+            word,
+            _when(run.started),
+            (run.exit_meaning or f"exit code {run.exit_code}")
+            + ("" if run.finished else " (it did not end)"),
+            ", ".join(f"{n:,} {_NUMBERS[o]}" for o in _NUMBERS if (n := run.counts.get(o, 0)))
+            or "no results",
+        )
+        for word, run in (("before", comparison.old), ("now", comparison.new))
+    )
+
+
+def guests_of(comparison: Comparison) -> str:
+    """What the guests were, where they were not Windows: nothing simulated is called real. Else empty."""
+    labels = list(dict.fromkeys(filter(None, (comparison.old.label, comparison.new.label))))
+    return f"Cells with a guest: {'; '.join(labels)}." if labels else ""
+
+
 def parts_of(comparison: Comparison) -> list[Part]:
     """All that there is to tell, the most serious first; kinds of which there is nothing are left out."""
     c = comparison
     parts = [
-        Part("Newly violated", tuple(_change(change) for change in c.new_failures)),
-        Part("Fixed", tuple(_change(change) for change in c.fixed)),
-        Part("No longer judged", tuple(_change(change, told=True) for change in c.lost)),
-        Part("Judged again", tuple(_change(change, told=True) for change in c.regained)),
-        Part("Still violated", tuple(_change(change) for change in c.still_failing)),
+        Part("Newly violated", _changes(c.new_failures)),
+        Part("Fixed", _changes(c.fixed)),
+        Part("No longer judged", _changes(c.lost, told=True)),
+        Part("Judged again", _changes(c.regained, told=True)),
+        Part("Still violated", _changes(c.still_failing)),
         Part(
             "Other verdicts",
             tuple(
@@ -92,7 +148,10 @@ def parts_of(comparison: Comparison) -> list[Part]:
             tuple(
                 Point(
                     f"{one.clause} in {count(len(one.cells), 'cell')}",
-                    (f"{one_line(one.what)}: {one_line(one.old)} → {one_line(one.new)}",),
+                    (
+                        *((one.title,) if one.title else ()),
+                        f"seen: {_seen(one.what)}: {one_line(one.old)} → {one_line(one.new)}",
+                    ),
                     one.cells,
                 )
                 for one in c.records
@@ -119,6 +178,11 @@ def timing_note(comparison: Comparison) -> str:
 def markdown(comparison: Comparison) -> str:
     """The comparison as Markdown."""
     lines = [f"# {escape(title(comparison))}", "", escape(opening(comparison)), ""]
+    lines += ["| run | began | came to | results |", "|---|---|---|---|"]
+    lines += [f"| {' | '.join(escape(one_line(text)) for text in row)} |" for row in runs_of(comparison)]
+    lines.append("")
+    if guests := guests_of(comparison):
+        lines += [escape(guests), ""]
     return "\n".join([*lines, *markdown_parts(comparison), escape(timing_note(comparison)), ""])
 
 
@@ -136,24 +200,73 @@ def markdown_parts(comparison: Comparison, level: str = "##") -> list[str]:
 
 def plain(comparison: Comparison) -> str:
     """The comparison as plain text for a terminal or a mail."""
-    lines = [title(comparison), "", opening(comparison)]
+    lines = [*_wrapped(title(comparison)), "", *_wrapped(opening(comparison)), ""]
+    for word, began, came_to, results in runs_of(comparison):
+        lines += _wrapped(f"{word:6}  {began}: {came_to}", "  ", " " * 10)
+        lines += _wrapped(results, " " * 10, " " * 10)
+    if guests := guests_of(comparison):
+        lines += ["", *_wrapped(guests)]
     for part in parts_of(comparison):
         lines += ["", part.title]
         for point in part.points:
-            lines.append(f"  * {point.line}")
-            lines += [f"    {note}" for note in point.notes]
+            lines += _wrapped(point.line, "  * ", "    ")
+            for note in point.notes:
+                lines += _wrapped(note, "    ", "      ")
             if point.cells:
-                lines.append(f"    cells: {_named(point.cells)}")
-    return "\n".join([*lines, "", timing_note(comparison), ""])
+                lines += _wrapped(f"cells: {_named(point.cells)}", "    ", "      ")
+    return "\n".join([*lines, "", *_wrapped(timing_note(comparison)), ""])
 
 
-def _change(change: Change, *, told: bool = False) -> Point:
+def _wrapped(text: str, first: str = "", then: str = "") -> list[str]:
+    """Lines of a mail; what has no blank in it stays whole, such as a path or a cell's id."""
+    if len(first) + len(text) <= WIDTH:
+        return [first + text]
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=then,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _changes(changes: Iterable[Change], *, told: bool = False) -> tuple[Point, ...]:
+    """A point for each clause: that it went wrong in other words in another cell makes no second one."""
+    by_clause: dict[tuple[str, ...], list[Change]] = {}
+    for change in changes:
+        key = (change.clause, change.old, change.new) if told or not change.clause else (change.clause,)
+        by_clause.setdefault(key, []).append(change)
+    return tuple(_change(alike, told=told) for alike in by_clause.values())
+
+
+def _change(alike: Sequence[Change], *, told: bool) -> Point:
+    change = alike[0]
+    cells = tuple(dict.fromkeys(cell for one in alike for cell in one.cells))
     what = change.clause or f"the verdict is {change.new}"
     how = f": {change.old} → {change.new}" if told else ""
-    notes = [CLAUSES[change.clause].title] if change.clause in CLAUSES else []
-    if change.reason:
-        notes.append(one_line(change.reason)[:MAX_REASON])
-    return Point(f"{one_line(what)} in {count(len(change.cells), 'cell')}{how}", tuple(notes), change.cells)
+    notes = [change.title] if change.title else []
+    if change.source:
+        notes.append(f"source: {change.source}")
+    reasons = list(dict.fromkeys(filter(None, (_without_clause(one) for one in alike))))
+    if reasons:
+        others = f" (and {count(len(reasons) - 1, 'other reason')} like it)" if reasons[1:] else ""
+        notes.append(f"seen: {reasons[0]}{others}")
+    return Point(f"{one_line(what)} in {count(len(cells), 'cell')}{how}", tuple(notes), cells)
+
+
+def _without_clause(change: Change) -> str:
+    """What was seen: a reason without the clause's own sentence and source, which stand above it."""
+    reason = seen(change.clause, one_line(change.reason))
+    if len(reason) <= MAX_REASON:
+        return reason
+    end = reason.rfind("; ", 0, MAX_REASON)
+    return f"{reason[:end]}; …" if end > 0 else textwrap.shorten(reason, MAX_REASON, placeholder=" …")
+
+
+def _seen(what: str) -> str:
+    """What was observed, without the name of the test, which the data have."""
+    return one_line(re.sub(r"^test_\w+: ", "", what))
 
 
 def _cells(cells: Sequence[str]) -> tuple[Point, ...]:
@@ -178,7 +291,7 @@ def _short(text: str) -> str:
 
 
 def _when(moment: object) -> str:
-    return f"{moment:%d %B %Y, %H:%M}"
+    return f"{moment:%d %B %Y, %H:%M} UTC"
 
 
 def listed(names: Sequence[str]) -> str:

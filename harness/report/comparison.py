@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from harness.contract.outcomes import Outcome, Verdict
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_OK, EXIT_VIOLATION
@@ -20,7 +20,11 @@ class _Model(BaseModel):
 
 
 class RunRef(_Model):
-    """One of the two runs."""
+    """One of the two runs.
+
+    `exit_meaning` is the exit code in words, `counts` has its results by outcome, and `label` says what its guests were
+    when they were not Windows.
+    """
 
     folder: str
     name: str
@@ -28,6 +32,9 @@ class RunRef(_Model):
     finished: bool
     exit_code: int
     cells: int
+    exit_meaning: str = ""
+    counts: dict[Outcome, int] = Field(default_factory=dict)
+    label: str = ""
 
 
 class Difference(_Model):
@@ -44,7 +51,8 @@ class Change(_Model):
     """A clause whose result changed in the same way, for the same reason, in these cells.
 
     `old` and `new` are outcomes, "not recorded" or "not planned"; several old ones are joined by "or". An empty clause
-    is the verdict of the cell itself.
+    is the verdict of the cell itself. `title` is the clause's sentence and `source` the page that it is from; both are
+    empty where the clause is not in the catalogue.
     """
 
     clause: str
@@ -52,6 +60,8 @@ class Change(_Model):
     new: str
     reason: str
     cells: tuple[str, ...]
+    title: str = ""
+    source: str = ""
 
 
 class VerdictChange(_Model):
@@ -70,6 +80,7 @@ class RecordChange(_Model):
     what: str
     old: str
     new: str
+    title: str = ""
 
 
 class Timing(_Model):
@@ -83,7 +94,8 @@ class Comparison(_Model):
     """All that differs between two runs.
 
     `new_failures` holds in the new run and not in the old one; `fixed` the other way round; `lost` could be judged and
-    cannot now, `regained` the other way round. `slower` and `faster` come from several runs on each side.
+    cannot now, `regained` the other way round. `unchanged` are cells that show the same in both runs. `slower` and
+    `faster` come from several runs on each side.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -99,6 +111,7 @@ class Comparison(_Model):
     records: tuple[RecordChange, ...]
     new_cells: tuple[str, ...]
     removed_cells: tuple[str, ...]
+    unchanged: tuple[str, ...] = ()
     slower: tuple[Speed, ...]
     faster: tuple[Speed, ...]
     timing: Timing

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from harness.contract.clauses import CLAUSES, JudgementKind
 from harness.contract.crash import is_finding
 from harness.contract.outcomes import Outcome, Verdict
+from harness.report.reasons import alike
 from harness.report.summary import CellSummary, Summary, shortage
 
 
@@ -67,19 +68,23 @@ def _survivors(summary: Summary) -> list[Finding]:
 
 
 def _violations(summary: Summary) -> list[Finding]:
-    """One finding for each clause and reason, with all cells that have it."""
+    """One finding for each clause and reason, with all cells that have it, and the reason as the first has it."""
     seen: dict[tuple[str, str], list[str]] = defaultdict(list)
+    first: dict[tuple[str, str], str] = {}
     for cell in summary.cells:
         for clause, outcome in cell.clauses.items():
             if outcome is Outcome.FAIL and clause not in cell.known:
-                seen[clause, cell.clause_reasons.get(clause, "")].append(cell.id)
+                reason = cell.clause_reasons.get(clause, "")
+                key = clause, alike(reason)
+                first.setdefault(key, reason)
+                seen[key].append(cell.id)
     broken = [
         Finding("fail", cell.reason, (cell.id,))
         for cell in summary.cells
         if cell.verdict is Verdict.BROKEN and Outcome.FAIL not in cell.clauses.values()
     ]
     return [
-        Finding("fail", reason, tuple(cells), (clause,)) for (clause, reason), cells in seen.items()
+        Finding("fail", first[clause, key], tuple(cells), (clause,)) for (clause, key), cells in seen.items()
     ] + broken
 
 

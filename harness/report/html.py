@@ -30,6 +30,7 @@ from harness.report.kills import Kill
 from harness.report.loading import RunView
 from harness.report.page_data import page_data
 from harness.report.page_details import Details, shorten
+from harness.report.reasons import seen
 from harness.report.sections import SECTIONS, Facts
 from harness.report.summary import CellSummary, Summary
 from harness.report.text import count, seconds, visible, write_atomically
@@ -179,7 +180,7 @@ def _environment() -> Environment:
             visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
         ),
     )
-    environment.filters.update(breakable=_breakable, seconds=seconds, shorten=shorten)
+    environment.filters.update(breakable=_breakable, seconds=seconds, shorten=shorten, seen=_seen)
     environment.globals.update(
         cell_href=cell_link, clause_href=clause_link, count=count, guest_label=words.guest_label, words=words
     )
@@ -223,6 +224,12 @@ def _counts(outcomes: Iterable[Outcome | None]) -> list[tuple[words.Shown, int]]
     """How often each outcome occurs, the worst first, those that do not occur left out."""
     counted = Counter(outcome for outcome in outcomes if outcome is not None)
     return [(words.OUTCOMES[outcome], counted[outcome]) for outcome in WORST_FIRST if counted[outcome]]
+
+
+def _seen(finding: Finding) -> str:
+    """A finding's reason; of a violated clause without its sentence and source, which stand beside it."""
+    violated = finding.kind == "fail" and finding.clauses
+    return seen(finding.clauses[0], finding.reason) if violated else finding.reason
 
 
 def _breakable(text: str) -> Markup:

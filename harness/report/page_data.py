@@ -10,6 +10,7 @@ from harness.contract.outcomes import Verdict
 from harness.report import words
 from harness.report.axes import axes_of
 from harness.report.loading import CellView, RunView
+from harness.report.reasons import seen
 from harness.report.summary import CellSummary, Summary
 
 MAX_REASON = 400
@@ -108,7 +109,7 @@ def _cell(
         "o": "".join(_letter(cell, clause) for clause in clauses),
         "x": [axes[key].index(places[key]) if key in places else -1 for key in axes],
         "w": {
-            str(number[clause]): reasons.setdefault(reason[:MAX_REASON], len(reasons))
+            str(number[clause]): reasons.setdefault(seen(clause, reason)[:MAX_REASON], len(reasons))
             for clause, reason in cell.clause_reasons.items()
         },
         "near": cell.nearest.model_dump() if cell.nearest else None,

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.report.axes import axes_of
 from harness.report.loading import CellView
+from harness.report.reasons import seen
 from harness.report.summary import CellSummary, Incident
 from harness.runs.record import ClauseRecord
 
@@ -171,7 +172,7 @@ def _result(record: ClauseRecord) -> dict[str, Any]:
     return {
         "test": record.test,
         "outcome": str(record.outcome),
-        "reason": shorten(record.reason),
+        "reason": shorten(seen(record.clause, record.reason)),  # the clause's sentence stands beside it
         "seconds": record.duration_s,
         "seen": [[title, shorten(value_text(value))] for title, value in record.observations],
     }

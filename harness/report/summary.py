@@ -18,6 +18,7 @@ from harness.report.kills import Kill, Seen, kills
 from harness.report.known import KnownIssueSummary, build_of, weigh
 from harness.report.loading import CellView, RunView, load_run
 from harness.report.nearest import Nearest, Place, nearest_good
+from harness.report.reasons import joined
 from harness.report.text import count, write_atomically
 from harness.report.traceability import TracedClause, trace
 from harness.runs.planned import ExcludedCell, SkippedCell
@@ -284,7 +285,8 @@ def _told(incidents: list[IncidentRecord]) -> tuple[Incident, ...]:
 def _reason(records: list[ClauseRecord]) -> str:
     """The reasons of all tests of a clause, the worst first: nothing that was skipped hides behind a pass."""
     ranked = sorted(records, key=lambda record: WORST_FIRST.index(record.outcome))
-    return "; ".join(dict.fromkeys(record.reason for record in ranked if record.reason))
+    reasons = list(dict.fromkeys(record.reason for record in ranked if record.reason))
+    return joined(records[0].clause, reasons) if records else ""
 
 
 def _unended(cell: CellView) -> str:

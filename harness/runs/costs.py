@@ -67,11 +67,18 @@ class Costs:
         return Cost(DEFAULT_GUEST_S if cell.guest else DEFAULT_PROBE_S, "default")
 
 
-def load_costs(source: Path) -> Costs:
+def load_costs(runs: Path, *, given: Path | None = None) -> Costs:
     """Costs from a folder of runs (the newest count), or from the JSON of `halpmc plan`.
 
-    A folder that is not there is an empty history. Raises UsageError for a file that is no plan.
+    `given` is what somebody asked for instead of `runs`, and has to be there; `runs` that have not been made yet are an
+    empty history. Raises UsageError for a file that is no plan, and for `given` that is not there.
     """
+    source = given or runs
+    if given and not given.exists():
+        raise UsageError(
+            f"there is no {given} with costs",
+            remedy="give a folder of runs, or what halpmc plan MATRIX --json printed",
+        )
     if source.is_dir() or not source.exists():
         return _from_runs(source)
     try:

@@ -121,7 +121,8 @@ def select(matrix: Matrix, choice: Choice, costs: Costs) -> Selection:
             if (found := changes.clauses_for(facts_of(cell, matrix.traits_of(cell).tags), suite_for(cell)))
         }
         cells = tuple(cell for cell in cells if cell.id in clauses)
-        words.append(f"{len(changes.files)} changed files since {choice.since}")
+        files = len(changes.files)
+        words.append(f"{files} changed file{'s' * (files != 1)} since {choice.since}")
     shard: Shard | None = None
     if choice.shard:
         whole = replace(choice, shard="")

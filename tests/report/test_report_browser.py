@@ -188,7 +188,7 @@ def test_what_changed_since_the_last_run_is_told(run: Path, watched: Watched) ->
     page = watched.open(run, "#changes")
     changes = page.locator("#changes")
     expect(changes).to_be_in_viewport()
-    expect(changes).to_contain_text("Newly violated: FREE-2 in 4 cells.")
+    expect(changes).to_contain_text("Newly violated: FREE-2 in 4 of 18 cells.")
     expect(changes).to_contain_text("phantom → broken")
 
 
@@ -316,6 +316,50 @@ def test_nothing_is_wider_than_the_window(run: Path, chromium: Browser, view: st
     page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.close()
+
+
+def test_a_long_word_of_a_reason_breaks_on_a_phone(tmp_path: Path, chromium: Browser) -> None:
+    for name, outcome in (("a", Outcome.PASS), ("b", Outcome.FAIL)):
+        run = RunBuilder(tmp_path / name, [guest_cell("one")], clauses={"one": ("FREE-1",)})
+        run.start("one")
+        run.clause("one", "FREE-1", outcome, f"again: halpmc replay {'/runs/folder' * 9}")
+        run.end("one", Verdict.BROKEN if outcome is Outcome.FAIL else Verdict.PHANTOM)
+        write_reports(run.finish(), history=True)
+    page = chromium.new_page(viewport={"width": 390, "height": 800})
+    Watched(page).open(tmp_path / "b")
+    for part in (".findings > li", ".changes > div"):
+        assert page.locator(part).count()
+        assert page.evaluate(
+            f"[...document.querySelectorAll('{part}')].every((one) => one.getBoundingClientRect().right <= 390)"
+        )
+    page.close()
+
+
+@pytest.mark.parametrize("runs", [2, 24])
+def test_plots_show_the_latest_run_on_a_phone(tmp_path: Path, chromium: Browser, runs: int) -> None:
+    folders = series(tmp_path, runs, {runs - 1: DEFECT})
+    write_reports(folders[-1], history=True)
+    page = chromium.new_page(viewport={"width": 390, "height": 800})
+    Watched(page).open(folders[-1], "#/trends")
+    for last in (page.locator(".plot rect").last, page.locator(".plot circle").last):
+        box = last.bounding_box()
+        assert box and box["x"] >= 0 and box["x"] + box["width"] <= 390
+    page.close()
+
+
+def test_a_plot_of_cells_has_no_half_cells(tmp_path: Path, watched: Watched) -> None:
+    for name, cells in (("odd", ("a", "b", "c")), ("even", ("a", "b", "c", "d"))):
+        run = RunBuilder(
+            tmp_path / name / "r", [guest_cell(c) for c in cells], clauses=dict.fromkeys(cells, ("FREE-1",))
+        )
+        for cell in cells:
+            run.start(cell)
+            run.clause(cell, "FREE-1")
+            run.end(cell, Verdict.PHANTOM)
+        write_reports(run.finish(), history=True)
+    for name, ticks in (("odd", ["0", "3"]), ("even", ["0", "2", "4"])):
+        page = watched.open(tmp_path / name / "r", "#/trends")
+        assert page.locator(".plot").first.locator(".tick").all_text_contents() == ticks
 
 
 def test_the_theme_can_be_switched(run: Path, watched: Watched) -> None:

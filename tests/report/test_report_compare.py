@@ -11,6 +11,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from harness.contract.clauses import CLAUSES
 from harness.contract.outcomes import Outcome, Verdict
 from harness.errors import UsageError
 from harness.report import compare_text
@@ -32,7 +33,8 @@ def test_two_like_runs_differ_in_nothing(tmp_path: Path) -> None:
     assert compare_text.parts_of(found) == []
     assert found.gate == 0
     assert compare_text.opening(found) == (
-        "Nothing is newly violated. Both runs stand on the same: guest, driver, QEMU, kernel."
+        "Nothing is newly violated. Every cell shows what it showed before. "
+        "Both runs stand on the same: guest, driver, QEMU, kernel."
     )
 
 
@@ -42,7 +44,7 @@ def test_a_new_failure_is_one_line_with_its_cells_and_closes_the_gate(tmp_path: 
     assert (change.clause, set(change.cells), change.new) == ("FREE-2", set(CELLS), "fail")
     assert found.gate == 1
     text = compare_text.plain(found)
-    assert "Newly violated: FREE-2 in 4 cells." in text
+    assert f"Newly violated: FREE-2 in 4 of {found.new.cells} cells." in text
     assert "Freeing a handle twice is an invalid parameter." in text
     back = compare_folders(tmp_path / "b", tmp_path / "a")
     assert [change.clause for change in back.fixed] == ["FREE-2"]
@@ -197,7 +199,10 @@ def test_differences_of_provenance_are_named_with_their_cells(tmp_path: Path) ->
     }
     text = compare_text.plain(found)
     assert "test driver: 2e2e2e2e2e2e → 9f9f9f9f9f9f" in text
-    assert "What differs between the runs: host kernel and test driver." in text
+    assert (
+        "What differs between the runs: host kernel (6.1.0-1-amd64 → 6.12.0) and test driver."
+        in compare_text.opening(found)
+    )
 
 
 def test_a_difference_of_some_cells_names_them_and_one_that_did_not_start_says_nothing(
@@ -361,6 +366,49 @@ def test_the_opening_names_five_clauses_and_of_more_the_first_four(tmp_path: Pat
         outcomes = {clause: F if n < number else P for n, clause in enumerate(clauses)}
         new = small(tmp_path / str(number), outcomes)
         assert f"Newly violated: {words}" in compare_text.opening(compare_folders(old, new))
+
+
+def sound_and_broken(folder: Path) -> Comparison:
+    """A sound HAL, and one that grants what is held: the same clause fails with other words in each cell."""
+    source = CLAUSES["ALLOC-2"].source
+    sentence = f"{CLAUSES['ALLOC-2'].title.rstrip('.')} ({source})"
+    for name in ("sound", "broken"):
+        cells = [guest_cell(cell) for cell in ("one", "two", "three")]
+        run = RunBuilder(folder / name, cells, clauses={cell.id: ("ALLOC-2",) for cell in cells})
+        for number, cell in enumerate(cells):
+            run.start(cell.id)
+            run.write(CellRecord(cell=cell.id, provenance={"guest_kind": "wine"}))
+            if name == "broken" and cell.id != "three":
+                reason = f"granted as {number:#x} while held [{sentence}; a fact]; granted again [{sentence}]"
+                run.clause(cell.id, "ALLOC-2", F, f"{reason}; {'and again, ' * 60}")
+                run.end(cell.id, Verdict.BROKEN)
+            else:
+                run.clause(cell.id, "ALLOC-2", P)
+                run.end(cell.id, Verdict.PHANTOM)
+        run.finish()
+    return compare_folders(folder / "sound", folder / "broken")
+
+
+def test_the_text_is_one_that_a_person_would_send(tmp_path: Path) -> None:
+    found = sound_and_broken(tmp_path)
+    assert len(found.new_failures) == 2, "the data have each reason"
+    assert found.unchanged == ("three",)
+    [newly] = [part for part in compare_text.parts_of(found) if part.title == "Newly violated"]
+    [point] = newly.points
+    assert (point.line, point.cells) == ("ALLOC-2 in 2 cells", ("one", "two"))
+    assert point.notes == (
+        CLAUSES["ALLOC-2"].title,
+        f"source: {CLAUSES['ALLOC-2'].source}",
+        "seen: granted as 0x0 while held [a fact]; granted again; … (and 1 other reason like it)",
+    )
+    text = compare_text.plain(found)
+    assert max(len(line) for line in text.splitlines()) <= compare_text.WIDTH
+    words = " ".join(text.split())
+    assert "Newly violated: ALLOC-2 in 2 of 3 cells. 1 other cell shows what it showed before." in words
+    assert "before 14 March 2025, 09:26 UTC: all conform 3 pass" in words
+    assert "now 14 March 2025, 09:26 UTC: contract violation 2 violated, 1 pass" in words
+    for shown in (words, compare_text.markdown(found)):
+        assert "Wine guest with the reference HAL, not Windows" in shown
 
 
 def test_the_command(tmp_path: Path) -> None:

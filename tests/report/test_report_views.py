@@ -58,7 +58,7 @@ def test_markdown_has_findings_cells_and_what_changed(tmp_path: Path) -> None:
     text = (folders[1] / "report.md").read_text()
     assert text.startswith("# ✗ demo: contract violation\n")
     assert "- **FREE-2 violated**" in text
-    assert "Newly violated: FREE-2 in 1 cell." in text
+    assert "Newly violated: FREE-2 in 1 of 18 cells." in text
     assert text.count("\n| ") == 1 + 18, "the head, and a line per cell"
     assert "Wine guest with the reference HAL, not Windows" in text
     assert "where hal.generation shared → exclusive" in text

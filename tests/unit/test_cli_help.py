@@ -92,6 +92,19 @@ def test_help_tells_the_exit_codes_and_first_steps_under_the_commands_name() -> 
         assert text in done.stdout
 
 
+def test_a_flag_is_shown_without_a_value() -> None:
+    shown = halpmc("plan", "--help", COLUMNS="100").stdout
+    assert "--json" in shown and "<path>" in shown
+    assert "<bool>" not in shown
+
+
+def test_commands_are_grouped() -> None:
+    shown = halpmc("--help", COLUMNS="100").stdout
+    titles = [line.split("─ ")[1].split(" ─")[0] for line in shown.splitlines() if line.startswith("╭─ ")]
+    assert titles[:3] == ["Options", "Plan and run", "Results"], "first things first"
+    assert "Commands" not in titles, "a command without a group"
+
+
 EXAMPLES = [
     line.strip()
     for command in (ROOT, *COMMANDS.values())
@@ -120,8 +133,9 @@ def test_matrices_tell_what_they_are() -> None:
     for matrix in listed:
         assert matrix["cells"] == len(load_matrix(Path(matrix["path"])).cells)
         assert len(matrix["about"]) > 20
-    table = halpmc("matrices", COLUMNS="300").stdout
+    table = halpmc("matrices", COLUMNS="80").stdout  # no terminal: a line for each
     assert all(matrix["about"] in table for matrix in listed)
+    assert len(table.splitlines()) == len(listed) + 1
 
 
 def test_the_pages_are_listed_and_printed() -> None:

@@ -57,8 +57,18 @@ def test_a_matrix_expects_conformity_unless_it_says_otherwise(tmp_path: Path) ->
 def test_an_unknown_defect_is_named_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"there is no defect 'double-gant' — did you mean 'double-grant'"):
         load_matrix(write(tmp_path, "axes: {defect: [null, double-gant]}\n"))
-    with pytest.raises(ConfigError, match=r":4:\d+: there is no defect 'none'"):
-        load_matrix(write(tmp_path, "include:\n  - {id: a, defect: none}\n"))
+    with pytest.raises(ConfigError, match=r":4:\d+: there is no defect 'nothing'"):
+        load_matrix(write(tmp_path, "include:\n  - {id: a, defect: nothing}\n"))
+
+
+def test_none_is_the_sound_hal_as_ids_and_expressions_call_it(tmp_path: Path) -> None:
+    matrix = load_matrix(
+        write(tmp_path, "axes: {defect: [none, double-grant]}\ninclude:\n  - {id: a, defect: none}\n")
+    )
+    assert [cell.hal.defect for cell in matrix.cells if cell.id == "a"] == [None]
+    assert {cell.id: cell.hal.defect for cell in matrix.cells if "none" in cell.id} == {
+        "embedded-defect_none": None
+    }
 
 
 def test_a_defect_that_would_not_show_is_excluded_or_refused(tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ def test_a_selection_by_changes_is_a_partial_plan(checkout: Checkout) -> None:
     )
     matrix = open_matrix(checkout.folder / "m.yaml")
     selection = select(matrix, Choice(since="HEAD"), Costs())
-    assert "1 changed files since HEAD" in selection.words
+    assert "1 changed file since HEAD" in selection.words
     record = plan_run(matrix, selection.cells, selection.clauses)
     assert record.partial
     assert {cell.clauses for cell in record.cells} == {("FREE-2",)}
@@ -331,6 +331,8 @@ def test_costs_come_from_earlier_runs_of_the_same_configuration(tmp_path: Path) 
     assert costs.of(Cell(id="b", cpu="Nehalem")) == (40.0, "cells of its kind")
     assert costs.of(Cell(id="c", guest="embedded-arm64")) == (DEFAULT_GUEST_S, "default")
     assert load_costs(tmp_path / "nothing").of(Cell(id="p", guest=None)) == (DEFAULT_PROBE_S, "default")
+    with pytest.raises(UsageError, match=r"there is no .*nothing with costs"):
+        load_costs(tmp_path, given=tmp_path / "nothing")
 
 
 def test_costs_come_from_the_newest_runs_and_from_the_middle_of_them(tmp_path: Path) -> None:

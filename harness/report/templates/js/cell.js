@@ -17,6 +17,7 @@ function showCell(state, view) {
   later);
   details(index).then((all) => {
     later.replaceChildren(...cellDetails(cell, all));
+    for (const plot of later.querySelectorAll(".plot")) toLatest(plot);
     const chosen = clause && later.querySelector(`[data-clause="${CSS.escape(clause)}"]`);
     if (chosen) {
       chosen.classList.add("chosen");
@@ -63,12 +64,16 @@ const evidence = (one) => h("div", { class: "incident" }, h("h4", null, `Evidenc
   one.files.filter((file) => file.tail).map((file) => h("details", null, h("summary", null, `end of ${file.name}`), box(file.tail))),
   one.notes.map((note) => h("p", { class: "aside" }, `${note.step}: ${note.why}`)));
 
+const FEW_REGISTERS = 8;
+
 function probeAnswer(answer) {
   if (!answer) return h("p", null, chip(run.words.probes[""]));
+  const registers = Object.entries(answer.advertised).map(([key, text]) => [key, text, "mono"]);
   return [h("p", null, chip(run.words.probes[answer.verdict] ?? run.words.probes[""]), ` in ${seconds(answer.elapsed_s)}`),
     pairs([["machine", `${answer.arch}, ${answer.accel}, ${answer.machine}, QEMU ${answer.qemu_version}`], ["-cpu", answer.cpu],
       ["interface", `${answer.interface}${answer.version ? `, version ${answer.version}` : ""}, ${count(answer.general_counters, "general counter")}, ${answer.fixed_counters} fixed`],
-      ...Object.entries(answer.advertised).map(([key, text]) => [key, text, "mono"])]),
+      ...(registers.length > FEW_REGISTERS ? [] : registers)]),
+    registers.length > FEW_REGISTERS ? h("details", null, h("summary", null, `${registers.length} registers as the probe read them`), pairs(registers)) : null,
     answer.counters.length ? h("div", { class: "wide" }, table("Counters seen by the PMU probe", ["Counter", "Event", "State", "Count", "Loop"], answer.counters.map((counter) =>
       [counter.name, counter.event, `${{ counting: "▲", dead: "▽" }[counter.state] ?? "!"} ${counter.state}`, counter.count.toLocaleString("en"), counter.loop.toLocaleString("en")]), { class: "counters" })) : null];
 }

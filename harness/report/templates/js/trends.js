@@ -12,18 +12,23 @@ function showTrends(state, view) {
   view.append(
     h("section", null, h("h2", { tabindex: "-1" }, "Trends"), h("p", { class: "muted" }, `${count(past.runs.length, "run")} of ${run.name}, the oldest on the left; this one is the last.`),
       h("h3", null, "Verdicts of cells"), verdictPlot(past.runs), verdictKey(past.runs),
-      h("h3", null, "Results violated or not judged"), linePlot(past.runs.map((one) => one.counts.fail + one.counts.error), (number) => String(Math.round(number)), "Results violated or not judged, by run"),
+      h("h3", null, "Results violated or not judged"), linePlot(past.runs.map((one) => one.counts.fail + one.counts.error), String, "Results violated or not judged, by run"),
       h("h3", null, "Duration of the run"), linePlot(past.runs.map((one) => one.duration_s), seconds, "Duration by run"),
       h("details", null, h("summary", null, "The same as a table"), h("div", { class: "wide" }, runTable(past.runs)))),
     h("section", null, h("h3", null, "Results that come and go"), flakyTable(past)),
     h("section", null, h("h3", null, "Slowest cells"), slowTable(past)));
-  for (const plot of view.querySelectorAll(".plot")) plot.scrollLeft = plot.scrollWidth; // where there is no room: the latest runs
+  for (const plot of view.querySelectorAll(".plot")) toLatest(plot);
 }
 
 const FRAME = { width: 900, height: 150, left: 92, bottom: 22, top: 8 };
 
-function frame(title, ...children) {
-  return h("div", { class: "plot" }, svg("svg", { viewBox: `0 0 ${FRAME.width} ${FRAME.height}`, role: "img", "aria-label": title }, ...children));
+// Where there is no room for all runs: the latest, and no further, as a few runs do not fill a plot.
+function toLatest(plot) {
+  plot.scrollLeft = Math.ceil(plot.dataset.end / FRAME.width * plot.scrollWidth) - plot.clientWidth;
+}
+
+function frame(title, end, ...children) {
+  return h("div", { class: "plot", "data-end": end }, svg("svg", { viewBox: `0 0 ${FRAME.width} ${FRAME.height}`, role: "img", "aria-label": title }, ...children));
 }
 
 function verdictPlot(runs) {
@@ -38,7 +43,7 @@ function verdictPlot(runs) {
         svg("title", null, `${day(one.started)}: ${one.verdicts[verdict]} ${verdict}`));
     });
   });
-  return frame("Cells by verdict in each run; the table below has the figures", axis(0, most, (number) => String(Math.round(number))), bars);
+  return frame("Cells by verdict in each run; the table below has the figures", FRAME.left + runs.length * step, axis(0, most, String), bars);
 }
 
 const verdictKey = (runs) => h("ul", { class: "plain key" }, VERDICT_ORDER.filter((verdict) => runs.some((one) => one.verdicts[verdict])).map((verdict) =>
@@ -46,7 +51,8 @@ const verdictKey = (runs) => h("ul", { class: "plain key" }, VERDICT_ORDER.filte
 
 function axis(low, high, text) {
   const y = (number) => FRAME.height - FRAME.bottom - (FRAME.height - FRAME.bottom - FRAME.top) * (number - low) / (high - low || 1);
-  return [low, (low + high) / 2, high].map((number) => [
+  const middle = (low + high) / 2; // of things that are counted, none is a half
+  return [low, ...(text === String && !Number.isInteger(middle) ? [] : [middle]), high].map((number) => [
     svg("line", { class: "rule", x1: FRAME.left, x2: FRAME.width, y1: y(number), y2: y(number) }),
     svg("text", { class: "tick", x: FRAME.left - 8, y: y(number) + 4, "text-anchor": "end" }, text(number)),
   ]);
@@ -55,7 +61,7 @@ function axis(low, high, text) {
 // A line through all values that are there; a gap where one is not.
 function linePlot(values, text, title) {
   const known = values.filter((one) => one !== null && one !== undefined);
-  const high = Math.max(1e-9, ...known) * 1.05, wide = FRAME.width - FRAME.left, tall = FRAME.height - FRAME.bottom - FRAME.top;
+  const most = Math.max(1e-9, ...known) * 1.05, high = text === String ? 2 * Math.ceil(most / 2) : most, wide = FRAME.width - FRAME.left, tall = FRAME.height - FRAME.bottom - FRAME.top;
   const step = wide / Math.max(values.length, 8);
   const x = (index) => FRAME.left + (index + 0.5) * step, y = (number) => FRAME.height - FRAME.bottom - tall * number / high;
   let path = "", gap = true;
@@ -64,7 +70,7 @@ function linePlot(values, text, title) {
     path += `${gap ? "M" : "L"}${x(index).toFixed(1)} ${y(one).toFixed(1)}`;
     gap = false;
   });
-  return frame(title, axis(0, high, text), svg("path", { class: "line", d: path }),
+  return frame(title, FRAME.left + values.length * step, axis(0, high, text), svg("path", { class: "line", d: path }),
     values.map((one, index) => one === null || one === undefined ? null
       : svg("circle", { class: "dot", cx: x(index), cy: y(one), r: 3.5 }, svg("title", null, `${day(past.runs[index].started)}: ${text(one)}`))));
 }
