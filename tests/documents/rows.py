@@ -21,6 +21,7 @@ from tests.documents.forms import Check, Elsewhere, Executed, NotHere, Place, Ro
 #: How many commands nobody executes. Raising it is a decision: say why in the row.
 EXCEPTIONS = 38
 
+_ARM64 = "tests/system/test_aarch64_matrix.py::test_every_clause_and_exact_counts"
 _DEMO = "tests/system/test_demo.py::test_the_demo_gives_the_right_verdict_in_every_cell"
 _BENCH = "tests/system/test_bench.py::"
 _GOING_ON = "tests/system/test_going_on.py::"
@@ -52,6 +53,7 @@ _VMS = (Check.PARSED, Check.SYNTAX)
 ROWS: tuple[Row, ...] = (
     # -- the scripts --
     Elsewhere("ci/demo", _DEMO),
+    Elsewhere("ci/demo ci/matrices/aarch64.yaml", _ARM64),
     NotHere("ci/test", "it is what runs this test", (Check.SYNTAX,)),
     Elsewhere("ci/bootstrap", _DEMO, through="ci/demo"),
     Elsewhere("ci/analyse", "tests/driver/test_analysis.py::test_findings"),
@@ -119,7 +121,7 @@ ROWS: tuple[Row, ...] = (
         add="--cell aarch64-probe-pmu_on",
         narrowed=_PART,
     ),
-    NotHere("halpmc run ci/matrices/aarch64.yaml", "takes minutes", (Check.PARSED, Check.PLANNED)),
+    Elsewhere("halpmc run ci/matrices/aarch64.yaml", _ARM64, through="ci/demo"),
     Elsewhere("halpmc run ci/matrices/defects.yaml", _KILL),
     Elsewhere("halpmc run ci/matrices/defects.yaml --cell ID --cell ID", _KILL),
     NotHere(
@@ -236,6 +238,11 @@ ROWS: tuple[Row, ...] = (
         _MEDIUM,
         _VMS,
     ),
+    NotHere(
+        "halpmc guest build windows-11-arm64 --iso PATH --virtio-iso virtio-win.iso --openssh OpenSSH-ARM64.zip",
+        _MEDIUM,
+        _VMS,
+    ),
     NotHere("halpmc guest build windows --ems", _MEDIUM, _VMS),
     Executed("halpmc guest list", r"win +unchecked"),
     Executed(
@@ -262,6 +269,11 @@ ROWS: tuple[Row, ...] = (
     ),
     Elsewhere("halpmc guest check win", _IMPORT),
     Elsewhere("halpmc guest check NAME", _IMPORT),
+    Executed("halpmc guest show embedded-arm64", r"arch: aarch64\n  state: (?!not built)", at=Place.RUN),
+    Elsewhere(
+        "halpmc guest import FOLDER/disk.qcow2 --as mine --ssh-key FOLDER/key --definition embedded-arm64",
+        "tests/system/test_import.py::test_the_disk_of_the_aarch64_guest_is_one_like_any_other",
+    ),
     Executed("halpmc guest show win", r"unchecked"),
     Executed("halpmc guest show NAME", r"unchecked", instead={"NAME": "win"}),
     Executed("halpmc guest rm win", r"removed .*/guests/win"),
