@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -24,12 +23,6 @@ HOME = ROOT / "README.md"
 
 #: A link of Markdown: its text, its target and the target's anchor.
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
-
-
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Called by MkDocs: anchors of headings are those that GitHub makes, which the pages' links use."""
-    config.mdx_configs.setdefault("toc", {})["slugify"] = anchor
-    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -75,11 +68,3 @@ def place(path: Path) -> str:
     if path == HOME:
         return "index.md"
     return path.relative_to(DOCS if path.is_relative_to(DOCS) else ROOT).as_posix()
-
-
-def anchor(heading: str, separator: str) -> str:
-    """The anchor that GitHub makes of a heading: letters, digits, `-` and `_` are kept, a space is the separator."""
-    kept = (
-        char for char in heading.strip().lower() if char in " -_" or unicodedata.category(char)[0] in "LN"
-    )
-    return "".join(kept).replace(" ", separator)

@@ -80,7 +80,7 @@ def test_it_is_built_and_has_every_page(site: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_a_page_says_there_what_it_says_on_github(site: Path, page: Path) -> None:
-    """Dialects of Markdown differ in lists and blocks of code: a page has to read alike in both."""
+    """Dialects of Markdown differ in lists, blocks of code and anchors: a page has to be the same in both."""
     there = Parsed(page_of(site, page).read_text())
     github = Parsed(MarkdownIt("commonmark").enable("table").render(page.read_text()))
     assert "".join(there.words) == "".join(github.words)
