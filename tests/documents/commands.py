@@ -15,6 +15,7 @@ from tests.documents.parsing import is_name
 PROGRAMS = (
     *(
         "halpmc",
+        "mkdocs",
         "pytest",
         "python",
         "python3",

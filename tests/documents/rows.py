@@ -339,6 +339,9 @@ ROWS: tuple[Row, ...] = (
     NotHere("pip install 'halpmc[cluster]'", _PACKAGES, (Check.SYNTAX,)),
     NotHere("pip install 'halpmc[dev]'", _PACKAGES, (Check.SYNTAX,)),
     Elsewhere(".venv/bin/python -m hatchling build -t wheel", f"{_WHEEL}test_it_carries_what_git_has"),
+    Elsewhere(
+        ".venv/bin/mkdocs build --strict", "tests/unit/test_docs_site.py::test_it_is_built_and_has_every_page"
+    ),
     Executed("halpmc docs faults", r"\| fault"),
     Executed("halpmc version --full", r"\+[0-9a-f]{16}"),
     NotHere(
