@@ -1,8 +1,13 @@
-"""What the unit tests say at the end."""
+"""What the unit tests say at the end; and children that hear Ctrl-C."""
 
 from __future__ import annotations
 
+import signal
+
 from pytest import TerminalReporter
+
+# A shell that starts this in the background ignores Ctrl-C for it and for every child. The children are to hear it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MODULE = "tests/unit/test_docs_commands.py::"
 

@@ -144,7 +144,7 @@ def test_a_wrong_matrix_is_a_usage_error_with_its_line(tmp_path: Path) -> None:
             {"arm64-pmu_on-exclusive", "arm64-pmu_on-shared"},
         ),
         ([], {"HALPMC_CELLS": "id=arm64-pmu_on-shared"}, {"arm64-pmu_on-shared"}),
-        (["--halpmc-shard", "23/23", "--halpmc-costs", "/nonexistent"], {}, {"aarch64-probe-pmu_on"}),
+        (["--halpmc-shard", "23/23", "--halpmc-costs", str(DEMO.parent)], {}, {"aarch64-probe-pmu_on"}),
         (
             ["--halpmc-cells", "guest=none"],
             {"HALPMC_CELLS": "guest=embedded"},
