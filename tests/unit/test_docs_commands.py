@@ -50,6 +50,7 @@ OTHERS = {
     "--no-dashboard": "dask",
     "--now": "systemctl",
     "--pyargs": "pytest",
+    "--strict": "mkdocs",
     "--silent": "curl",
     "--system": "adduser",
     "--version": "QEMU, in the words of an error",
